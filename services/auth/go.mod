@@ -1,0 +1,3 @@
+module coatcheck/auth
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module coatcheck/cart
+
+go 1.26.0

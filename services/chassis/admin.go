@@ -1,0 +1,87 @@
+package chassis
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// The states of a service, as the coatcheck_state metric shows them.
+const (
+	starting int32 = iota
+	ready
+	draining
+)
+
+// admin serves what only the operator sees, on a port of its own.
+type admin struct {
+	server *http.Server
+	state  atomic.Int32
+}
+
+// NewRegistry returns a registry with the Go runtime's and the process's metrics.
+func NewRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
+}
+
+func newAdmin(service, instance string, reg *prometheus.Registry) *admin {
+	a := &admin{}
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "coatcheck_state",
+		Help: "0 starting, 1 ready, 2 draining.",
+	}, func() float64 { return float64(a.state.Load()) })
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "coatcheck_build_info",
+		Help:        "1, with what was built as labels.",
+		ConstLabels: prometheus.Labels{"service": service, "instance_name": instance, "version": version},
+	}, func() float64 { return 1 })
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch a.state.Load() {
+		case ready:
+			_, _ = w.Write([]byte("ready\n"))
+		case draining:
+			http.Error(w, "draining", http.StatusServiceUnavailable)
+		default:
+			http.Error(w, "starting", http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	return a
+}
+
+func (a *admin) setState(s int32) { a.state.Store(s) }
+
+func (a *admin) serve(lis net.Listener) error {
+	if err := a.server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (a *admin) close() { _ = a.server.Close() }

@@ -1,0 +1,143 @@
+// Package fault is the closed list of what can go wrong between services, and
+// the only place where a kind of error becomes a gRPC code and back.
+//
+// Absent, conflict, invalid and unavailable must stay different answers all the
+// way to the client: an outage that reads as absence shows an empty cart.
+// What crosses the wire is kind, code and message; the cause stays in the
+// process that met it, which logs it.
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Kind says what a caller can do about an error.
+type Kind uint8
+
+// The kinds. The zero value is Internal, so that an error nobody classified is
+// never taken for something a client did.
+const (
+	Internal        Kind = iota // a defect of ours
+	Invalid                     // can never succeed as it is
+	Refused                     // well-formed, but the rules or the state forbid it
+	Unauthenticated             // who is asking is not known
+	Forbidden                   // who is asking is known and may not
+	Absent                      // what is named is not there
+	Conflict                    // what is to be made is there already
+	Stale                       // the version named is not the current one
+	Exhausted                   // this caller has had its share for now
+	Unavailable                 // it may work later, the outcome of this try is unknown
+	Unimplemented               // the other side does not have this call
+)
+
+// domain is the ErrorInfo domain of every error of ours.
+const domain = "coatcheck"
+
+// Error is an error with a kind, a stable word for programs and a sentence for
+// people. Neither Code nor Message may hold anything secret.
+type Error struct {
+	Kind    Kind
+	Code    string // stable, snake_case: "quantity_limit"
+	Message string // public
+	Cause   error  // private: logged where it happened, never sent; may be nil
+}
+
+// New returns an error of the kind without a cause.
+func New(kind Kind, code, format string, args ...any) *Error {
+	return &Error{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Wrap returns an error of the kind because of cause.
+func Wrap(cause error, kind Kind, code, message string) *Error {
+	return &Error{Kind: kind, Code: code, Message: message, Cause: cause}
+}
+
+func (e *Error) Error() string {
+	if e.Cause != nil {
+		return e.Code + ": " + e.Message + ": " + e.Cause.Error()
+	}
+	return e.Code + ": " + e.Message
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// grpcCodes is the only mapping between kinds and gRPC codes; it is one to one.
+var grpcCodes = map[Kind]codes.Code{
+	Internal:        codes.Internal,
+	Invalid:         codes.InvalidArgument,
+	Refused:         codes.FailedPrecondition,
+	Unauthenticated: codes.Unauthenticated,
+	Forbidden:       codes.PermissionDenied,
+	Absent:          codes.NotFound,
+	Conflict:        codes.AlreadyExists,
+	Stale:           codes.Aborted,
+	Exhausted:       codes.ResourceExhausted,
+	Unavailable:     codes.Unavailable,
+	Unimplemented:   codes.Unimplemented,
+}
+
+// GRPCStatus lets grpc-go send the error; the cause is left out.
+func (e *Error) GRPCStatus() *status.Status {
+	s := status.New(grpcCodes[e.Kind], e.Message)
+	with, err := s.WithDetails(&errdetails.ErrorInfo{Reason: e.Code, Domain: domain})
+	if err != nil {
+		return s
+	}
+	return with
+}
+
+// From returns err as an *Error: itself, what a gRPC status of ours says, or
+// what the standard codes and context errors mean. It returns nil for nil.
+func From(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return Wrap(err, Unavailable, "timeout", "The answer did not come in time.")
+	}
+	s, ok := status.FromError(err)
+	if !ok {
+		return Wrap(err, Internal, "internal", "Something went wrong on our side.")
+	}
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == domain {
+			return Wrap(err, kindOf(s.Code()), info.GetReason(), s.Message())
+		}
+	}
+	// The message of a status that is not ours may name addresses.
+	switch kind := kindOf(s.Code()); kind {
+	case Unavailable:
+		return Wrap(err, Unavailable, "unavailable", "A part of the shop is not answering.")
+	default:
+		return Wrap(err, kind, "internal", "Something went wrong on our side.")
+	}
+}
+
+func kindOf(code codes.Code) Kind {
+	for kind, c := range grpcCodes {
+		if c == code {
+			return kind
+		}
+	}
+	switch code {
+	case codes.DeadlineExceeded, codes.Canceled:
+		return Unavailable
+	default:
+		return Internal
+	}
+}
+
+// Is reports whether err is of the kind.
+func Is(err error, kind Kind) bool {
+	return err != nil && From(err).Kind == kind
+}

@@ -1,0 +1,175 @@
+// Package redisconn opens the service's one Redis client and measures it in one
+// place, a hook.
+//
+// The hazards: go-redis re-sends a command after a broken connection by
+// default, also one that may have been applied, so retries are off here and
+// belong to whoever holds an idempotency key; and without ContextTimeoutEnabled
+// a caller's deadline never reaches the socket.
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"coatcheck/chassis/config"
+	"coatcheck/chassis/fault"
+)
+
+// Settings say which Redis: one server, Sentinel or Cluster. There is no
+// default, because a service without its store must not start.
+type Settings struct {
+	// Addrs are host:port: one server, or the Sentinels, or some Cluster nodes.
+	Addrs []string `env:"REDIS_ADDRS,required,notEmpty"`
+	// Master is the name of the primary that the Sentinels watch.
+	Master string `env:"REDIS_MASTER"`
+	// Cluster says that Addrs are nodes of a Redis Cluster.
+	Cluster  bool          `env:"REDIS_CLUSTER"`
+	Username string        `env:"REDIS_USERNAME"`
+	Password config.Secret `env:"REDIS_PASSWORD_FILE,file"`
+	// PoolSize bounds the connections to each Redis server.
+	PoolSize int `env:"REDIS_POOL_SIZE" envDefault:"64"`
+	// Timeout bounds each command, beside the caller's own deadline.
+	Timeout time.Duration `env:"REDIS_TIMEOUT" envDefault:"500ms"`
+}
+
+// Validate names each fault. Addresses are not shown: someone may have put a
+// password into one.
+func (s Settings) Validate() []error {
+	var faults []error
+	for _, addr := range s.Addrs {
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+			faults = append(faults, errors.New("COATCHECK_REDIS_ADDRS: each must be host:port, without a scheme or a password"))
+			break
+		}
+	}
+	switch {
+	case s.Cluster && s.Master != "":
+		faults = append(faults, errors.New("COATCHECK_REDIS_MASTER: is for Sentinel and contradicts COATCHECK_REDIS_CLUSTER"))
+	case !s.Cluster && s.Master == "" && len(s.Addrs) > 1:
+		faults = append(faults, errors.New("COATCHECK_REDIS_ADDRS: several addresses need COATCHECK_REDIS_MASTER (Sentinel) or COATCHECK_REDIS_CLUSTER"))
+	}
+	if s.Username != "" && s.Password == "" {
+		faults = append(faults, errors.New("COATCHECK_REDIS_USERNAME: needs COATCHECK_REDIS_PASSWORD_FILE"))
+	}
+	if s.PoolSize < 1 || s.PoolSize > 10_000 {
+		faults = append(faults, errors.New("COATCHECK_REDIS_POOL_SIZE: must be 1 to 10000"))
+	}
+	if s.Timeout < 10*time.Millisecond || s.Timeout > 10*time.Second {
+		faults = append(faults, errors.New("COATCHECK_REDIS_TIMEOUT: must be 10ms to 10s"))
+	}
+	return faults
+}
+
+// Open returns a client; it does not connect yet. The caller closes it.
+func Open(s Settings, reg prometheus.Registerer) redis.UniversalClient {
+	rdb := redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs:                    s.Addrs,
+		MasterName:               s.Master,
+		IsClusterMode:            s.Cluster,
+		Username:                 s.Username,
+		Password:                 s.Password.Reveal(),
+		MaxRetries:               -1,
+		ContextTimeoutEnabled:    true,
+		DialTimeout:              time.Second,
+		DialerRetries:            1,
+		ReadTimeout:              s.Timeout,
+		WriteTimeout:             s.Timeout,
+		PoolTimeout:              200 * time.Millisecond,
+		PoolSize:                 s.PoolSize,
+		MaxActiveConns:           s.PoolSize,
+		MinIdleConns:             2,
+		MaxConcurrentDials:       8,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	rdb.AddHook(newHook(reg))
+	registerPool(rdb, reg)
+	return rdb
+}
+
+// Unavailable makes a store's error of a Redis error that is not an answer to
+// the command: the connection, the deadline, a server that is loading, failing
+// over, out of memory or read-only.
+func Unavailable(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return fault.Wrap(err, fault.Unavailable, "canceled", "The request was given up.")
+	}
+	return fault.Wrap(err, fault.Unavailable, "store_unavailable", "The store is not answering; nothing is known to be lost. Try again.")
+}
+
+// Ping answers nil when Redis takes commands.
+func Ping(ctx context.Context, rdb redis.UniversalClient) error {
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	return nil
+}
+
+// hook measures each command once, where it is sent.
+type hook struct {
+	seconds *prometheus.HistogramVec
+}
+
+func newHook(reg prometheus.Registerer) *hook {
+	return &hook{seconds: promauto.With(reg).NewHistogramVec(prometheus.HistogramOpts{
+		Name:                            "redis_command_duration_seconds",
+		Help:                            "Time from sending a Redis command to its answer; a pipeline counts once.",
+		Buckets:                         []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  160,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, []string{"command", "result"})}
+}
+
+func (h *hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		start := time.Now()
+		err := next(ctx, cmd)
+		h.observe(cmd.Name(), start, err)
+		return err
+	}
+}
+
+func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		start := time.Now()
+		err := next(ctx, cmds)
+		h.observe("pipeline", start, err)
+		return err
+	}
+}
+
+func (h *hook) observe(command string, start time.Time, err error) {
+	result := "ok"
+	var answer redis.Error
+	switch {
+	case err == nil || errors.Is(err, redis.Nil):
+	case errors.As(err, &answer):
+		result = "refused"
+	default:
+		result = "failed"
+	}
+	h.seconds.WithLabelValues(command, result).Observe(time.Since(start).Seconds())
+}
+
+// registerPool shows the connection pool as metrics.
+func registerPool(rdb redis.UniversalClient, reg prometheus.Registerer) {
+	gauge := func(name, help string, value func(*redis.PoolStats) uint32) {
+		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help},
+			func() float64 { return float64(value(rdb.PoolStats())) })
+	}
+	gauge("redis_pool_connections", "Open connections to Redis.", func(s *redis.PoolStats) uint32 { return s.TotalConns })
+	gauge("redis_pool_idle_connections", "Open connections to Redis that nobody uses now.", func(s *redis.PoolStats) uint32 { return s.IdleConns })
+	promauto.With(reg).NewCounterFunc(prometheus.CounterOpts{
+		Name: "redis_pool_timeouts_total", Help: "Commands that found no free connection in time.",
+	}, func() float64 { return float64(rdb.PoolStats().Timeouts) })
+}

@@ -1,0 +1,142 @@
+// Package rpc is gRPC between the services: a server that drains, and a client
+// that spreads calls over the replicas, hears at once when one drains, and can
+// ask the next one after a failure.
+//
+// It never serves gRPC through net/http: that would cut calls when draining.
+// gRPC's own retry policy stays off, because its throttle stops after a few
+// failures; who holds an idempotency key retries (the gateway).
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+
+	"coatcheck/chassis/fault"
+)
+
+// servedBy is the header in which a server names its replica.
+const servedBy = "served-by"
+
+// meaningfulWork is the least time left at which a call is worth starting: with
+// less, the caller would only learn that its deadline passed.
+const meaningfulWork = 5 * time.Millisecond
+
+// buckets cover a hop on one machine to a caller's whole deadline, in seconds.
+var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
+
+// Server is a gRPC server that chassis.Run can run. Register services on the
+// embedded *grpc.Server before that.
+type Server struct {
+	*grpc.Server
+	health *health.Server
+}
+
+// NewServer returns a server with metrics, health and bounds. instance is the
+// replica's name, sent with every answer.
+func NewServer(log *slog.Logger, reg prometheus.Registerer, instance string) *Server {
+	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(histogram))
+	reg.MustRegister(metrics)
+	s := &Server{
+		Server: grpc.NewServer(
+			grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor(), answer(log, instance)),
+			grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor()),
+			grpc.MaxConcurrentStreams(250),
+			grpc.MaxRecvMsgSize(256<<10),
+			grpc.MaxHeaderListSize(16<<10),
+			grpc.ConnectionTimeout(5*time.Second),
+			grpc.KeepaliveParams(keepalive.ServerParameters{
+				MaxConnectionAge:      3 * time.Minute,
+				MaxConnectionAgeGrace: 30 * time.Second,
+				Time:                  30 * time.Second,
+				Timeout:               5 * time.Second,
+			}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+				MinTime:             clientKeepalive / 2,
+				PermitWithoutStream: true,
+			}),
+		),
+		health: health.NewServer(),
+	}
+	grpc_health_v1.RegisterHealthServer(s.Server, s.health)
+	return s
+}
+
+func histogram(o *prometheus.HistogramOpts) {
+	o.Buckets = buckets
+	o.NativeHistogramBucketFactor = 1.1
+	o.NativeHistogramMaxBucketNumber = 160
+	o.NativeHistogramMinResetDuration = time.Hour
+}
+
+// answer names the replica, turns panics and plain errors into faults, logs
+// those that are ours, and refuses what has no time left.
+func answer(log *slog.Logger, instance string) grpc.UnaryServerInterceptor {
+	header := metadata.Pairs(servedBy, instance)
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+		_ = grpc.SetHeader(ctx, header)
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("panic", "method", info.FullMethod, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				resp, err = nil, fault.New(fault.Internal, "internal", "Something went wrong on our side.")
+			}
+		}()
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < meaningfulWork {
+			return nil, fault.New(fault.Unavailable, "timeout", "No time was left to do the work.")
+		}
+		resp, err = handler(ctx, req)
+		if err == nil {
+			return resp, nil
+		}
+		f := fault.From(err)
+		switch f.Kind {
+		case fault.Internal:
+			log.Error("call failed", "method", info.FullMethod, "err", err)
+		case fault.Unavailable:
+			log.Warn("call failed", "method", info.FullMethod, "err", err)
+		}
+		return nil, f
+	}
+}
+
+// Serve is part of chassis.Part.
+func (s *Server) Serve(lis net.Listener) error {
+	if err := s.Server.Serve(lis); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
+
+// Drain tells every client that watches the health to pick other replicas.
+func (s *Server) Drain() { s.health.Shutdown() }
+
+// Stop lets calls under way end until ctx does.
+func (s *Server) Stop(ctx context.Context) error {
+	s.health.Shutdown()
+	done := make(chan struct{})
+	go func() {
+		s.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends every call.
+func (s *Server) Close() { s.Server.Stop() }

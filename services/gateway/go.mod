@@ -1,0 +1,3 @@
+module coatcheck/gateway
+
+go 1.26.0

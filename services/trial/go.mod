@@ -1,0 +1,3 @@
+module coatcheck/trial
+
+go 1.26.0
