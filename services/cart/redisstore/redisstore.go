@@ -1,0 +1,286 @@
+// Package redisstore keeps carts and orders in Redis 7.0 or later, each change
+// one Lua script.
+//
+// Everything of an owner shares one slot, {owner}, so Redis Cluster works:
+//
+//	cart:{owner}          hash     the cart: one field a line, SKU → quantity, and
+//	                               @v   version
+//	                               @i   incarnation, 8 characters
+//	                               @p   number of merges into it under way (users)
+//	                               @m…  one a merge: merge id → guest and incarnation of the guest's cart (users)
+//	                               @g   guest state: h… held, s… sealed (each with merge id and user), t tombstone (guests)
+//	cart:{owner}:op:…     string   record of an operation, … 16 bytes of the hash of its key:
+//	                               8 bytes of fingerprint, outcome, version or order id
+//	order:{owner}:id      string   the order, JSON (orders.go)
+//	orders:{owner}        zset     the ids, score 0, so that they lie in order of time
+//
+// Quantities are plain integers and no field is over 64 bytes, so that a cart
+// stays a listpack. A SKU never begins with @.
+//
+// Every key has an expiry but a cart with a merge under way: guests' and users'
+// carts live for a time after the last change, records for the idempotency
+// window, orders as long as orders are kept.
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"coatcheck/cart"
+	"coatcheck/chassis/redisconn"
+)
+
+var (
+	//go:embed change.lua
+	changeLua string
+	//go:embed checkout.lua
+	checkoutLua string
+
+	changeScript   = redis.NewScript(changeLua)
+	checkoutScript = redis.NewScript(checkoutLua)
+)
+
+// Settings are how long things are kept, and the limits.
+type Settings struct {
+	GuestCartLife time.Duration // after the last change
+	UserCartLife  time.Duration // after the last change
+	OrderLife     time.Duration
+	// Window is how long an operation is recognised when it is repeated.
+	Window time.Duration
+	Limits cart.Limits
+	// Now is the clock that orders' ids are compared with.
+	Now func() time.Time
+}
+
+// Store is a cart.Store and a cart.Eraser on Redis.
+type Store struct {
+	rdb redis.UniversalClient
+	Settings
+}
+
+var (
+	_ cart.Store  = (*Store)(nil)
+	_ cart.Eraser = (*Store)(nil)
+)
+
+// New returns a store on rdb, which stays the caller's.
+func New(rdb redis.UniversalClient, s Settings) *Store { return &Store{rdb, s} }
+
+func cartKey(o cart.Owner) string             { return "cart:{" + string(o) + "}" }
+func orderKey(o cart.Owner, id string) string { return "order:{" + string(o) + "}:" + id }
+func ordersKey(o cart.Owner) string           { return "orders:{" + string(o) + "}" }
+func recordKey(o cart.Owner, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return cartKey(o) + ":op:" + string(sum[:16])
+}
+
+func (s *Store) life(o cart.Owner) int64 {
+	if o.Guest() {
+		return s.GuestCartLife.Milliseconds()
+	}
+	return s.UserCartLife.Milliseconds()
+}
+
+// newIncarnation returns 48 random bits in 8 characters.
+func newIncarnation() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// condition is a list of versions as the scripts search it.
+func condition(op cart.Operation) string {
+	if !op.Conditional {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteByte(',')
+	for _, v := range op.Versions {
+		b.WriteString(v.Incarnation + "." + strconv.FormatUint(v.Number, 10) + ",")
+	}
+	return b.String()
+}
+
+// Get is part of cart.Store.
+func (s *Store) Get(ctx context.Context, owner cart.Owner) (cart.Cart, error) {
+	h, err := s.read(ctx, owner)
+	if err != nil {
+		return cart.Cart{}, err
+	}
+	if h.merging() {
+		if err := s.completeMerges(ctx, owner, h); err != nil {
+			return cart.Cart{}, err
+		}
+		if h, err = s.read(ctx, owner); err != nil {
+			return cart.Cart{}, err
+		}
+	}
+	if h.moved() {
+		return cart.Cart{}, cart.ErrMoved
+	}
+	return h.cart()
+}
+
+func (s *Store) read(ctx context.Context, owner cart.Owner) (hash, error) {
+	var fields *redis.MapStringStringCmd
+	var expiry *redis.DurationCmd
+	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		fields = p.HGetAll(ctx, cartKey(owner))
+		expiry = p.PExpireTime(ctx, cartKey(owner))
+		return nil
+	})
+	if err != nil {
+		return hash{}, redisconn.Unavailable(err)
+	}
+	// The command answers a time as a duration since 1970.
+	return hash{fields: fields.Val(), expires: expiry.Val().Milliseconds()}, nil
+}
+
+// Change is part of cart.Store.
+func (s *Store) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart.Result, error) {
+	form := "f"
+	if c.Minimal {
+		form = "l"
+	}
+	args := make([]any, 0, 9+2*len(c.Lines))
+	args = append(args, string(c.Kind), c.Fingerprint(), s.Window.Milliseconds(), s.life(owner), newIncarnation(),
+		condition(c.Operation), s.Limits.Quantity, s.Limits.Lines, form)
+	for _, l := range c.Lines {
+		args = append(args, l.SKU, l.Quantity)
+	}
+	raw, err := changeScript.Run(ctx, s.rdb, []string{cartKey(owner), recordKey(owner, c.Key)}, args...).Slice()
+	if err != nil {
+		return cart.Result{}, redisconn.Unavailable(err)
+	}
+	a, err := parseAnswer(raw)
+	if err != nil {
+		return cart.Result{}, err
+	}
+	merged := false
+	if a.hash.merging() {
+		if err := s.completeMerges(ctx, owner, a.hash); err != nil {
+			return cart.Result{}, err
+		}
+		merged = true
+	}
+	switch a.outcome {
+	case "o":
+	case "s":
+		return cart.Result{}, cart.ErrStale
+	case "q":
+		return cart.Result{}, cart.ErrQuantityLimit
+	case "l":
+		return cart.Result{}, cart.ErrLineLimit
+	case "r":
+		return cart.Result{}, cart.ErrKeyReused
+	case "m":
+		return cart.Result{}, cart.ErrMoved
+	default:
+		return cart.Result{}, fmt.Errorf("change script answered outcome %q", a.outcome)
+	}
+	result := cart.Result{Version: a.ledTo, Replayed: a.replayed}
+	if result.Cart, err = a.hash.cart(); err != nil {
+		return cart.Result{}, err
+	}
+	switch {
+	case a.hash.moved():
+		// A replay of what was done before the cart moved: it is empty now.
+		result.Cart.Lines = nil
+	case merged && !owner.Guest() && !c.Minimal:
+		if result.Cart, err = s.Get(ctx, owner); err != nil {
+			return cart.Result{}, err
+		}
+	}
+	return result, nil
+}
+
+// Checkout is part of cart.Store.
+func (s *Store) Checkout(ctx context.Context, owner cart.Owner, op cart.Operation, price func(cart.Cart) (cart.Order, error)) (cart.Order, bool, error) {
+	record, err := s.rdb.Get(ctx, recordKey(owner, op.Key)).Bytes()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return cart.Order{}, false, redisconn.Unavailable(err)
+	}
+	// Without a record the cart is read and priced. If it is not at the version
+	// named, or the operation is done by another process meanwhile, the script
+	// says so; it is then never given this order.
+	order, payload := cart.Order{ID: cart.OldestOrderID(time.Time{})}, []byte{}
+	named := cart.Operation{Conditional: true}
+	if record == nil {
+		now, err := s.Get(ctx, owner)
+		if err != nil {
+			return cart.Order{}, false, err
+		}
+		for _, v := range op.Versions {
+			if v == now.Version {
+				named.Versions = []cart.Version{v}
+				if order, err = price(now); err != nil {
+					return cart.Order{}, false, err
+				}
+				if payload, err = encodeOrder(order); err != nil {
+					return cart.Order{}, false, err
+				}
+				break
+			}
+		}
+	}
+	raw, err := checkoutScript.Run(ctx, s.rdb,
+		[]string{cartKey(owner), recordKey(owner, op.Key), orderKey(owner, order.ID), ordersKey(owner)},
+		op.CheckoutFingerprint(), s.Window.Milliseconds(), s.life(owner), s.OrderLife.Milliseconds(),
+		condition(named), order.ID, payload, s.oldestOrder()).Slice()
+	if err != nil {
+		return cart.Order{}, false, redisconn.Unavailable(err)
+	}
+	if len(raw) != 3 {
+		return cart.Order{}, false, fmt.Errorf("checkout script answered %d values", len(raw))
+	}
+	outcome, id := text(raw[0]), text(raw[2])
+	replayed := number(raw[1]) == 1
+	switch {
+	case outcome == "r":
+		return cart.Order{}, false, cart.ErrKeyReused
+	case outcome != "o":
+		return cart.Order{}, false, cart.ErrStale
+	case replayed:
+		order, err = s.Order(ctx, owner, id)
+		return order, true, err
+	default:
+		return order, false, nil
+	}
+}
+
+// Erase is part of cart.Eraser. Merges into the cart are completed first, so
+// that none brings it back.
+func (s *Store) Erase(ctx context.Context, owner cart.Owner) error {
+	h, err := s.read(ctx, owner)
+	if err != nil {
+		return err
+	}
+	if h.merging() {
+		if err := s.completeMerges(ctx, owner, h); err != nil {
+			return err
+		}
+	}
+	ids, err := s.rdb.ZRange(ctx, ordersKey(owner), 0, -1).Result()
+	if err != nil {
+		return redisconn.Unavailable(err)
+	}
+	// The index goes last: if this is cut short, a repeat still finds the orders.
+	keys := []string{cartKey(owner)}
+	for _, id := range ids {
+		keys = append(keys, orderKey(owner, id))
+	}
+	if err := s.rdb.Unlink(ctx, append(keys, ordersKey(owner))...).Err(); err != nil {
+		return redisconn.Unavailable(err)
+	}
+	return nil
+}

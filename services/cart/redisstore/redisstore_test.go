@@ -1,0 +1,91 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"coatcheck/cart"
+	"coatcheck/cart/redisstore"
+	"coatcheck/cart/storetest"
+	"coatcheck/chassis/redistest"
+)
+
+// clock is the services' clock; Redis' own is put forward by aging its keys.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+func open(rdb redis.UniversalClient, now func() time.Time) *redisstore.Store {
+	return redisstore.New(rdb, redisstore.Settings{
+		GuestCartLife: storetest.GuestCartLife, UserCartLife: storetest.UserCartLife, OrderLife: storetest.OrderLife,
+		Window: storetest.Window, Limits: cart.Limits{Quantity: storetest.MaxQuantity, Lines: storetest.MaxLines}, Now: now,
+	})
+}
+
+func backend(server *redistest.Server) func(t *testing.T) storetest.Backend {
+	return func(t *testing.T) storetest.Backend {
+		c := &clock{}
+		if err := server.Client(t).FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return storetest.Backend{
+			Open: func(t *testing.T) storetest.Store { return open(server.Client(t), c.now) },
+			Now:  c.now,
+			Advance: func(t *testing.T, d time.Duration) {
+				server.Age(t, d)
+				c.ahead.Add(int64(d))
+			},
+			Cut: func(t *testing.T) func() {
+				server.Kill()
+				return func() { server.Restart(t) }
+			},
+			Dying: func(t *testing.T, n int) storetest.Store {
+				rdb := server.Client(t)
+				// A hook also sees the commands that greet on a new connection.
+				if err := rdb.Ping(t.Context()).Err(); err != nil {
+					t.Fatal(err)
+				}
+				rdb.AddHook(&dying{left: n})
+				return open(rdb, c.now)
+			},
+			// Hold, intend and seal are the first three.
+			Pending: func(n int) bool { return n == 2 || n == 3 },
+		}
+	}
+}
+
+// dying lets a number of commands through and then none.
+type dying struct{ left int }
+
+var errDead = errors.New("this client is dead")
+
+func (d *dying) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (d *dying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if d.left--; d.left < 0 {
+			cmd.SetErr(errDead)
+			return errDead
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if d.left--; d.left < 0 {
+			for _, cmd := range cmds {
+				cmd.SetErr(errDead)
+			}
+			return errDead
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func TestStore(t *testing.T) { storetest.Run(t, backend(redistest.Start(t))) }

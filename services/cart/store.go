@@ -1,0 +1,70 @@
+package cart
+
+import (
+	"context"
+
+	"coatcheck/chassis/fault"
+)
+
+// Store keeps carts and orders. Every method is safe for use by any number of
+// goroutines in any number of processes at once.
+//
+// Each change MUST be one atomic step that does all of: recognise an operation
+// seen before, check the condition and the limits, change the lines, raise the
+// version, set the expiry, and remember the operation and its outcome (also a
+// refusal) for the time that the store is set to. No caller may ever see or
+// leave half of it, whatever dies when.
+//
+// Absent is not broken: an absent cart is the zero Cart, and a backend that does
+// not answer is fault.Unavailable, never an empty cart. After Unavailable the
+// outcome is unknown, and the caller repeats the operation under its key.
+type Store interface {
+	// Get answers the cart as it is.
+	//   ErrMoved: the guest's cart was merged into a user's
+	Get(ctx context.Context, owner Owner) (Cart, error)
+
+	// Change makes the change. A change that changes nothing (setting what is
+	// set) succeeds and leaves version and expiry alone.
+	//   ErrStale, ErrQuantityLimit, ErrLineLimit, ErrKeyReused, ErrMoved
+	Change(ctx context.Context, owner Owner, change Change) (Result, error)
+
+	// Checkout stores the order that price makes of the cart and empties the
+	// cart, in one step, if the cart is still at the version that price was
+	// given; it answers the order and whether it is a replay. The operation must
+	// be conditional. An error of price is answered as it is and is not
+	// remembered.
+	//   ErrStale, ErrKeyReused
+	Checkout(ctx context.Context, owner Owner, op Operation, price func(Cart) (Order, error)) (Order, bool, error)
+
+	// Merge moves the guest's lines into the user's cart, exactly once, however
+	// often and by however many it is called and wherever it is interrupted:
+	// whoever touches either cart next completes it. The quantities are summed;
+	// limits do not bind. Afterwards, also for a guest that had no cart, the
+	// guest's cart answers ErrMoved for as long as guests' carts live.
+	// Until a merge is complete neither cart expires.
+	Merge(ctx context.Context, guest, user Owner) error
+
+	// Order answers an order of the owner; ErrNoSuchOrder if there is none.
+	Order(ctx context.Context, owner Owner, id string) (Order, error)
+
+	// Orders answers up to limit orders of the owner with ids before the one
+	// given ("": from the newest), newest first.
+	Orders(ctx context.Context, owner Owner, before string, limit int) ([]Order, error)
+}
+
+// Eraser deletes all that a Store keeps of an owner but the records of
+// operations, which hold nothing of a cart and expire. It is apart from Store
+// because only the end of an account needs it.
+type Eraser interface {
+	Erase(ctx context.Context, owner Owner) error
+}
+
+// The refusals of a Store. They are final: the cart was not changed.
+var (
+	ErrStale         = fault.New(fault.Stale, "stale_version", "The cart is at another version than the one named.")
+	ErrQuantityLimit = fault.New(fault.Refused, "quantity_limit", "A line would hold more of one product than the shop allows.")
+	ErrLineLimit     = fault.New(fault.Refused, "line_limit", "The cart would hold more lines than the shop allows.")
+	ErrKeyReused     = fault.New(fault.Refused, "idempotency_key_reused", "The idempotency key was used for another request. Draw a new key for each request.")
+	ErrMoved         = fault.New(fault.Refused, "cart_moved", "This guest's cart has moved into a user's cart at log-in.")
+	ErrNoSuchOrder   = fault.New(fault.Absent, "no_such_order", "There is no such order.")
+)
