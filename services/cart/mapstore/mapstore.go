@@ -82,11 +82,15 @@ func (s *Store) touch(owner cart.Owner, o *owned) {
 		o.version.Incarnation = rand.Text()[:8]
 	}
 	o.version.Number++
+	o.expires = s.expiry(owner)
+}
+
+func (s *Store) expiry(owner cart.Owner) time.Time {
 	life := s.UserCartLife
 	if owner.Guest() {
 		life = s.GuestCartLife
 	}
-	o.expires = s.Now().Add(life).UTC().Truncate(time.Millisecond)
+	return s.Now().Add(life).UTC().Truncate(time.Millisecond)
 }
 
 func (o *owned) cart() cart.Cart {
@@ -216,11 +220,14 @@ func (s *Store) Merge(_ context.Context, guest, user cart.Owner) error {
 	if from.moved {
 		return nil
 	}
-	if len(from.lines) > 0 {
+	switch {
+	case len(from.lines) > 0:
 		for sku, quantity := range from.lines {
 			to.lines[sku] += quantity
 		}
 		s.touch(user, to)
+	case from.version.Number > 0 && to.version.Number > 0:
+		to.expires = s.expiry(user)
 	}
 	from.lines, from.moved = map[string]int64{}, true
 	s.touch(guest, from)

@@ -25,3 +25,5 @@ func backend(*testing.T) storetest.Backend {
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, backend) }
+
+func TestModel(t *testing.T) { storetest.Model(t, backend, 10_000) }

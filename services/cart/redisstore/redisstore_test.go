@@ -89,3 +89,5 @@ func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, backend(redistest.Start(t))) }
+
+func TestModel(t *testing.T) { storetest.Model(t, backend(redistest.Start(t)), 10_000) }

@@ -1,0 +1,334 @@
+package cart
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"coatcheck/chassis/fault"
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
+)
+
+// Server is the gRPC cart service. It checks requests, prices answers, and
+// leaves all that must be atomic to the store.
+type Server struct {
+	cartv1.UnsafeCartServiceServer
+
+	store     Store
+	eraser    Eraser
+	catalogue *Catalogue
+	limits    Limits
+	now       func() time.Time
+}
+
+// NewServer returns a server on the store. The limits are those of the store.
+func NewServer(store Store, eraser Eraser, catalogue *Catalogue, limits Limits, now func() time.Time) *Server {
+	return &Server{store: store, eraser: eraser, catalogue: catalogue, limits: limits, now: now}
+}
+
+// GetCart is part of CartService.
+func (s *Server) GetCart(ctx context.Context, req *cartv1.GetCartRequest) (*cartv1.GetCartResponse, error) {
+	owner, err := ParseOwner(req.GetOwner())
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.store.Get(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.GetCartResponse{Cart: s.priced(c, false)}, nil
+}
+
+// AddItems is part of CartService.
+func (s *Server) AddItems(ctx context.Context, req *cartv1.AddItemsRequest) (*cartv1.AddItemsResponse, error) {
+	lines, err := s.lines(req.GetLines())
+	if err != nil {
+		return nil, err
+	}
+	change, err := s.change(ctx, req, Change{Kind: Add, Lines: lines})
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.AddItemsResponse{Change: change}, nil
+}
+
+// SetItem is part of CartService.
+func (s *Server) SetItem(ctx context.Context, req *cartv1.SetItemRequest) (*cartv1.SetItemResponse, error) {
+	line := Line{SKU: req.GetLine().GetSku(), Quantity: req.GetLine().GetQuantity()}
+	if err := s.check(line, 0); err != nil {
+		return nil, err
+	}
+	change, err := s.change(ctx, req, Change{Kind: Set, Lines: []Line{line}})
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.SetItemResponse{Change: change}, nil
+}
+
+// RemoveItem is part of CartService.
+func (s *Server) RemoveItem(ctx context.Context, req *cartv1.RemoveItemRequest) (*cartv1.RemoveItemResponse, error) {
+	if !ValidSKU(req.GetSku()) {
+		return nil, errInvalidSKU
+	}
+	change, err := s.change(ctx, req, Change{Kind: Set, Lines: []Line{{SKU: req.GetSku()}}})
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.RemoveItemResponse{Change: change}, nil
+}
+
+// ClearCart is part of CartService.
+func (s *Server) ClearCart(ctx context.Context, req *cartv1.ClearCartRequest) (*cartv1.ClearCartResponse, error) {
+	change, err := s.change(ctx, req, Change{Kind: Clear})
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.ClearCartResponse{Change: change}, nil
+}
+
+// changeRequest is what the requests of all changes have.
+type changeRequest interface {
+	GetOwner() string
+	GetIdempotencyKey() string
+	GetIfMatch() *cartv1.Precondition
+	GetMinimal() bool
+}
+
+func (s *Server) change(ctx context.Context, req changeRequest, c Change) (*cartv1.Change, error) {
+	owner, err := ParseOwner(req.GetOwner())
+	if err != nil {
+		return nil, err
+	}
+	if c.Operation, err = operation(req.GetIdempotencyKey(), req.GetIfMatch()); err != nil {
+		return nil, err
+	}
+	c.Minimal = req.GetMinimal()
+	result, err := s.store.Change(ctx, owner, c)
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.Change{Cart: s.priced(result.Cart, c.Minimal), Version: result.Version, Replayed: result.Replayed}, nil
+}
+
+// MergeCarts is part of CartService.
+func (s *Server) MergeCarts(ctx context.Context, req *cartv1.MergeCartsRequest) (*cartv1.MergeCartsResponse, error) {
+	from, err := ParseOwner(req.GetFrom())
+	if err != nil {
+		return nil, err
+	}
+	to, err := ParseOwner(req.GetTo())
+	if err != nil {
+		return nil, err
+	}
+	if !from.Guest() || to.Guest() {
+		return nil, fault.New(fault.Invalid, "invalid_owner", "Carts are merged from a guest to a user.")
+	}
+	if err := s.store.Merge(ctx, from, to); err != nil {
+		return nil, err
+	}
+	return &cartv1.MergeCartsResponse{}, nil
+}
+
+// Checkout is part of CartService.
+func (s *Server) Checkout(ctx context.Context, req *cartv1.CheckoutRequest) (*cartv1.CheckoutResponse, error) {
+	owner, err := ParseOwner(req.GetOwner())
+	if err != nil {
+		return nil, err
+	}
+	if owner.Guest() {
+		return nil, fault.New(fault.Forbidden, "login_required", "Log in to check out.")
+	}
+	op, err := operation(req.GetIdempotencyKey(), req.GetIfMatch())
+	if err != nil {
+		return nil, err
+	}
+	if !op.Conditional {
+		return nil, fault.New(fault.Invalid, "invalid_if_match", "A checkout must name the version of the cart that it is for.")
+	}
+	order, replayed, err := s.store.Checkout(ctx, owner, op, func(c Cart) (Order, error) {
+		items, total, err := s.catalogue.Order(c)
+		now := s.now()
+		return Order{ID: NewOrderID(now), Items: items, Total: total, Created: now.UTC().Truncate(time.Millisecond)}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.CheckoutResponse{Order: orderProto(order), Replayed: replayed}, nil
+}
+
+// GetOrder is part of CartService.
+func (s *Server) GetOrder(ctx context.Context, req *cartv1.GetOrderRequest) (*cartv1.GetOrderResponse, error) {
+	owner, err := ParseOwner(req.GetOwner())
+	if err != nil {
+		return nil, err
+	}
+	if !ValidOrderID(req.GetOrderId()) {
+		return nil, ErrNoSuchOrder
+	}
+	order, err := s.store.Order(ctx, owner, req.GetOrderId())
+	if err != nil {
+		return nil, err
+	}
+	return &cartv1.GetOrderResponse{Order: orderProto(order)}, nil
+}
+
+// ListOrders is part of CartService.
+func (s *Server) ListOrders(ctx context.Context, req *cartv1.ListOrdersRequest) (*cartv1.ListOrdersResponse, error) {
+	owner, err := ParseOwner(req.GetOwner())
+	if err != nil {
+		return nil, err
+	}
+	size := int(req.GetPageSize())
+	if size == 0 {
+		size = 20
+	}
+	if size < 1 || size > 100 {
+		return nil, fault.New(fault.Invalid, "invalid_page_size", "A page has 1 to 100 orders.")
+	}
+	if token := req.GetPageToken(); token != "" && !ValidOrderID(token) {
+		return nil, fault.New(fault.Invalid, "invalid_page_token", "The page token is not one that a page of orders gave.")
+	}
+	// One more than asked for tells whether there is another page.
+	orders, err := s.store.Orders(ctx, owner, req.GetPageToken(), size+1)
+	if err != nil {
+		return nil, err
+	}
+	resp := &cartv1.ListOrdersResponse{}
+	for i, order := range orders {
+		if i == size {
+			resp.NextPageToken = orders[i-1].ID
+			break
+		}
+		resp.Orders = append(resp.Orders, orderProto(order))
+	}
+	return resp, nil
+}
+
+// EraseOwner is part of CartService.
+func (s *Server) EraseOwner(ctx context.Context, req *cartv1.EraseOwnerRequest) (*cartv1.EraseOwnerResponse, error) {
+	owner, err := ParseOwner(req.GetOwner())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.eraser.Erase(ctx, owner); err != nil {
+		return nil, err
+	}
+	return &cartv1.EraseOwnerResponse{}, nil
+}
+
+// ListProducts is part of CartService.
+func (s *Server) ListProducts(context.Context, *cartv1.ListProductsRequest) (*cartv1.ListProductsResponse, error) {
+	resp := &cartv1.ListProductsResponse{Revision: s.catalogue.Revision}
+	for _, p := range s.catalogue.Products {
+		resp.Products = append(resp.Products, &cartv1.Product{Sku: p.SKU, Name: p.Name, UnitPrice: money(p.UnitPrice)})
+	}
+	return resp, nil
+}
+
+var errInvalidSKU = fault.New(fault.Invalid, "invalid_sku", "A SKU is 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or a digit.")
+
+// lines checks the lines of an add and sums those of one SKU.
+func (s *Server) lines(in []*cartv1.Line) ([]Line, error) {
+	if len(in) == 0 {
+		return nil, fault.New(fault.Invalid, "no_items", "Name at least one item to add.")
+	}
+	at := make(map[string]int, len(in))
+	out := make([]Line, 0, len(in))
+	for _, l := range in {
+		line := Line{SKU: l.GetSku(), Quantity: l.GetQuantity()}
+		if err := s.check(line, 1); err != nil {
+			return nil, err
+		}
+		i, twice := at[line.SKU]
+		if !twice {
+			at[line.SKU] = len(out)
+			out = append(out, line)
+			continue
+		}
+		// Neither summand is over the limit, so the sum can't overflow.
+		if out[i].Quantity += line.Quantity; out[i].Quantity > s.limits.Quantity {
+			return nil, ErrQuantityLimit
+		}
+	}
+	if len(out) > s.limits.Lines {
+		return nil, ErrLineLimit
+	}
+	return out, nil
+}
+
+// check refuses a line that no cart can hold, before the store is asked.
+func (s *Server) check(l Line, least int64) error {
+	switch {
+	case !ValidSKU(l.SKU):
+		return errInvalidSKU
+	case l.Quantity < least:
+		return fault.New(fault.Invalid, "invalid_quantity", "A quantity is a whole number of at least %d.", least)
+	case l.Quantity > 0 && !s.catalogue.Has(l.SKU):
+		return fault.New(fault.Refused, "unknown_sku", "There is no product %s.", l.SKU)
+	case l.Quantity > s.limits.Quantity:
+		return ErrQuantityLimit
+	default:
+		return nil
+	}
+}
+
+func operation(key string, p *cartv1.Precondition) (Operation, error) {
+	op := Operation{Key: key, Conditional: p != nil}
+	if len(key) == 0 || len(key) > 128 {
+		return op, errInvalidKey
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return op, errInvalidKey
+		}
+	}
+	if len(p.GetAnyOf()) > maxVersions {
+		return op, fault.New(fault.Invalid, "invalid_if_match", "A condition names at most %d versions.", maxVersions)
+	}
+	for _, v := range p.GetAnyOf() {
+		op.Versions = append(op.Versions, Version{Incarnation: v.GetIncarnation(), Number: v.GetVersion()})
+	}
+	return op, nil
+}
+
+// maxVersions bounds what a script has to search.
+const maxVersions = 32
+
+var errInvalidKey = fault.New(fault.Invalid, "invalid_idempotency_key", "An idempotency key is 1 to 128 visible ASCII characters.")
+
+// priced is the cart with names and prices; a minimal answer has no total.
+func (s *Server) priced(c Cart, minimal bool) *cartv1.Cart {
+	items, total := s.catalogue.Price(c.Lines)
+	out := &cartv1.Cart{
+		Version:           &cartv1.CartVersion{Incarnation: c.Version.Incarnation, Version: c.Version.Number},
+		Items:             itemsProto(items),
+		CatalogueRevision: s.catalogue.Revision,
+	}
+	if !minimal {
+		out.Total = money(total)
+	}
+	if !c.Expires.IsZero() {
+		out.ExpiresAt = timestamppb.New(c.Expires)
+	}
+	return out
+}
+
+func itemsProto(items []Item) []*cartv1.Item {
+	out := make([]*cartv1.Item, len(items))
+	for i, item := range items {
+		out[i] = &cartv1.Item{
+			Sku: item.SKU, Name: item.Name, Quantity: item.Quantity,
+			UnitPrice: money(item.UnitPrice), LineTotal: money(item.LineTotal), Unavailable: item.Unavailable,
+		}
+	}
+	return out
+}
+
+func orderProto(o Order) *cartv1.Order {
+	return &cartv1.Order{Id: o.ID, Items: itemsProto(o.Items), Total: money(o.Total), CreatedAt: timestamppb.New(o.Created)}
+}
+
+func money(m Money) *cartv1.Money {
+	return &cartv1.Money{Amount: m.Amount, Currency: m.Currency}
+}
