@@ -1,0 +1,259 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"coatcheck/chassis/fault"
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
+)
+
+type money struct {
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+}
+
+type item struct {
+	SKU         string `json:"sku"`
+	Name        string `json:"name"`
+	Quantity    int64  `json:"quantity"`
+	UnitPrice   money  `json:"unit_price"`
+	LineTotal   money  `json:"line_total"`
+	Unavailable bool   `json:"unavailable,omitzero"`
+}
+
+// cart is a cart's JSON; a minimal one has no total and no expires_at.
+type cart struct {
+	Version   uint64    `json:"version"`
+	Items     []item    `json:"items"`
+	Total     *money    `json:"total,omitzero"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+}
+
+// askCart is ask for the cart service; the answer names the replica.
+func askCart[Req, Resp any](g *Gateway, w http.ResponseWriter, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (*Resp, error) {
+	resp, replica, err := ask(r.Context(), g.cartBackend, method, req)
+	if replica != "" {
+		w.Header().Set("Served-By-Cart", replica)
+	}
+	return resp, err
+}
+
+func (g *Gateway) getCart(w http.ResponseWriter, r *http.Request) error {
+	who, err := g.owner(w, r)
+	if err != nil {
+		return err
+	}
+	resp, err := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner})
+	if err != nil {
+		return g.explain(w, r, who, err)
+	}
+	etag := etagOf(resp.GetCart())
+	w.Header().Set("ETag", etag)
+	if notModified(r.Header, etag) {
+		return replyEmpty(w, http.StatusNotModified)
+	}
+	return reply(w, http.StatusOK, toCart(resp.GetCart()))
+}
+
+func (g *Gateway) addItems(w http.ResponseWriter, r *http.Request) error {
+	lines, err := decodeAdd(r)
+	if err != nil {
+		return err
+	}
+	c, err := g.readChange(w, r)
+	if err != nil {
+		return err
+	}
+	resp, err := askCart(g, w, r, g.cart.AddItems, &cartv1.AddItemsRequest{
+		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Lines: lines,
+	})
+	return g.replyChange(w, r, c, resp.GetChange(), err)
+}
+
+func (g *Gateway) setItem(w http.ResponseWriter, r *http.Request) error {
+	sku, err := pathSKU(r)
+	if err != nil {
+		return err
+	}
+	quantity, err := decodeSet(r)
+	if err != nil {
+		return err
+	}
+	c, err := g.readChange(w, r)
+	if err != nil {
+		return err
+	}
+	resp, err := askCart(g, w, r, g.cart.SetItem, &cartv1.SetItemRequest{
+		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Line: &cartv1.Line{Sku: sku, Quantity: quantity},
+	})
+	return g.replyChange(w, r, c, resp.GetChange(), err)
+}
+
+func (g *Gateway) removeItem(w http.ResponseWriter, r *http.Request) error {
+	sku, err := pathSKU(r)
+	if err != nil {
+		return err
+	}
+	c, err := g.readChange(w, r)
+	if err != nil {
+		return err
+	}
+	resp, err := askCart(g, w, r, g.cart.RemoveItem, &cartv1.RemoveItemRequest{
+		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Sku: sku,
+	})
+	return g.replyChange(w, r, c, resp.GetChange(), err)
+}
+
+func (g *Gateway) clearCart(w http.ResponseWriter, r *http.Request) error {
+	c, err := g.readChange(w, r)
+	if err != nil {
+		return err
+	}
+	resp, err := askCart(g, w, r, g.cart.ClearCart, &cartv1.ClearCartRequest{
+		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal,
+	})
+	return g.replyChange(w, r, c, resp.GetChange(), err)
+}
+
+func (g *Gateway) checkout(w http.ResponseWriter, r *http.Request) error {
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return err
+	}
+	condition, err := ifMatch(r.Header)
+	if err != nil {
+		return err
+	}
+	who, err := g.user(r)
+	if err != nil {
+		return err
+	}
+	if condition == nil {
+		return refuse(http.StatusPreconditionRequired, "precondition_required", "Name the cart that is to be ordered: If-Match with the cart's ETag.")
+	}
+	resp, err := askCart(g, w, r, g.cart.Checkout, &cartv1.CheckoutRequest{Owner: who.owner, IdempotencyKey: key, IfMatch: condition})
+	if err != nil {
+		return g.explain(w, r, who, err)
+	}
+	setReplayed(w, resp.GetReplayed())
+	w.Header().Set("Location", "/v1/orders/"+resp.GetOrder().GetId())
+	return reply(w, http.StatusCreated, toOrder(resp.GetOrder()))
+}
+
+// change is what every change of a cart has beside its body.
+type change struct {
+	who     caller
+	key     string
+	ifMatch *cartv1.Precondition
+	minimal bool
+}
+
+// readChange reads the headers before it asks who it is, so that a request that
+// can never succeed costs no call.
+func (g *Gateway) readChange(w http.ResponseWriter, r *http.Request) (change, error) {
+	c := change{minimal: wantsMinimal(r.Header)}
+	var err error
+	c.key, err = idempotencyKey(r.Header)
+	if err != nil {
+		return c, err
+	}
+	c.ifMatch, err = ifMatch(r.Header)
+	if err != nil {
+		return c, err
+	}
+	c.who, err = g.owner(w, r)
+	return c, err
+}
+
+// replyChange answers what a change led to. A replay shows the version of the
+// first time with the cart as it is now; ETag always names the latter.
+func (g *Gateway) replyChange(w http.ResponseWriter, r *http.Request, c change, done *cartv1.Change, err error) error {
+	if err != nil {
+		return g.explain(w, r, c.who, err)
+	}
+	w.Header().Set("ETag", etagOf(done.GetCart()))
+	setReplayed(w, done.GetReplayed())
+	body := toCart(done.GetCart())
+	body.Version = done.GetVersion()
+	if c.minimal {
+		w.Header().Set("Preference-Applied", "return=minimal")
+		body.Total, body.ExpiresAt = nil, time.Time{}
+	}
+	return reply(w, http.StatusOK, body)
+}
+
+func setReplayed(w http.ResponseWriter, replayed bool) {
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+}
+
+// explain adds to an error of the cart what the client needs to go on: the cart
+// as it is to a stale version, a new guest to a ticket whose cart has moved. If
+// that cannot be had, the answer is why not, and trying again is safe.
+func (g *Gateway) explain(w http.ResponseWriter, r *http.Request, who caller, err error) error {
+	f := fault.From(err)
+	if f.Code == "stale_version" {
+		now, getErr := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner})
+		if getErr == nil {
+			w.Header().Set("ETag", etagOf(now.GetCart()))
+			current := toCart(now.GetCart())
+			return &refusal{status: statusOf(f.Kind), code: f.Code, detail: f.Message, cart: &current}
+		}
+		err, f = getErr, fault.From(getErr)
+	}
+	if f.Code == "cart_moved" && !who.isUser() {
+		_, issueErr := g.issueGuest(w, r)
+		if issueErr != nil {
+			return issueErr
+		}
+	}
+	return err
+}
+
+func pathSKU(r *http.Request) (string, error) {
+	sku := r.PathValue("sku")
+	return parseSKU(&sku)
+}
+
+func toCart(c *cartv1.Cart) cart {
+	total := toMoney(c.GetTotal())
+	return cart{
+		Version:   c.GetVersion().GetVersion(),
+		Items:     toItems(c.GetItems()),
+		Total:     &total,
+		ExpiresAt: toTime(c.GetExpiresAt()),
+	}
+}
+
+func toItems(items []*cartv1.Item) []item {
+	out := make([]item, 0, len(items))
+	for _, i := range items {
+		out = append(out, item{
+			SKU:         i.GetSku(),
+			Name:        i.GetName(),
+			Quantity:    i.GetQuantity(),
+			UnitPrice:   toMoney(i.GetUnitPrice()),
+			LineTotal:   toMoney(i.GetLineTotal()),
+			Unavailable: i.GetUnavailable(),
+		})
+	}
+	return out
+}
+
+func toMoney(m *cartv1.Money) money {
+	return money{Amount: m.GetAmount(), Currency: m.GetCurrency()}
+}
+
+// toTime returns the zero time for none.
+func toTime(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}

@@ -1,0 +1,53 @@
+// Command gateway serves the shop's HTTP surface.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"coatcheck/chassis"
+	"coatcheck/chassis/config"
+	"coatcheck/chassis/rpc"
+	"coatcheck/gateway"
+)
+
+func main() {
+	settings := config.MustLoad[gateway.Settings]()
+	log := chassis.NewLogger("gateway", settings.Settings)
+	err := run(settings, log)
+	if err != nil {
+		log.Error("failed", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run(settings gateway.Settings, log *slog.Logger) error {
+	registry := chassis.NewRegistry()
+	calls := rpc.NewClientMetrics(registry)
+	cart, err := rpc.Dial(settings.CartAddr, calls)
+	if err != nil {
+		return err
+	}
+	auth, err := rpc.Dial(settings.AuthAddr, calls)
+	if err != nil {
+		return err
+	}
+	g, err := gateway.New(settings, log, registry, cart, auth)
+	if err != nil {
+		return err
+	}
+	return chassis.Run(context.Background(), chassis.Service{
+		Name:     "gateway",
+		Settings: settings.Settings,
+		Log:      log,
+		Registry: registry,
+		Addr:     settings.HTTPAddr,
+		Part:     gateway.NewServer(g),
+		Ready:    g.Ready,
+		Close: func() {
+			_ = cart.Close()
+			_ = auth.Close()
+		},
+	})
+}

@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	"coatcheck/chassis/fault"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
+)
+
+func jsonRequest(t *testing.T, body string) *http.Request {
+	r, err := http.NewRequest("POST", "/", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
+// clientsFault fails the test unless err is one that a client is told as 4xx,
+// with a detail.
+func clientsFault(t *testing.T, err error) {
+	t.Helper()
+	got := toRefusal(err)
+	if got.status < 400 || got.status >= 500 || got.detail == "" || !utf8.ValidString(got.detail) {
+		t.Errorf("answered %d %q", got.status, got.detail)
+	}
+}
+
+func FuzzDecodeAdd(f *testing.F) {
+	for _, seed := range []string{addMugs, `{"items":[{"sku":"a","quantity":1e9}]}`, `{"items":[{"sku":"a","quantity":-1}],"x":[[[]]]}`, `{"items":[{"sku":"a","quantity":99999999999999999999}]}`, "[[[[", "\xff", `{"items":[null]}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		lines, err := decodeAdd(jsonRequest(t, body))
+		if err != nil {
+			clientsFault(t, err)
+			return
+		}
+		if len(lines) == 0 {
+			t.Error("no lines and no error")
+		}
+		for _, l := range lines {
+			if !skus.MatchString(l.GetSku()) || l.GetQuantity() < 1 || l.GetQuantity() > maxQuantity {
+				t.Errorf("line %v", l)
+			}
+		}
+		wire(t, &cartv1.AddItemsRequest{Lines: lines})
+	})
+}
+
+func FuzzDecodeSet(f *testing.F) {
+	for _, seed := range []string{`{"quantity":3}`, `{"quantity":-0}`, `{"quantity":0.0}`, `{"quantity":"3"}`, `{}`, "{\"quantity\":1}\n2"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		quantity, err := decodeSet(jsonRequest(t, body))
+		if err != nil {
+			clientsFault(t, err)
+		} else if quantity < 0 || quantity > maxQuantity {
+			t.Errorf("quantity %d", quantity)
+		}
+	})
+}
+
+func FuzzDecodeCredentials(f *testing.F) {
+	for _, seed := range []string{`{"email":"a@example.org","password":"p"}`, `{"email":"\ud83d\ude00","password":""}`, `{"email":"\ud83d","password":"x"}`, `{"password":null}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		in, err := decodeCredentials(jsonRequest(t, body))
+		if err != nil {
+			clientsFault(t, err)
+			return
+		}
+		wire(t, &authv1.LogInRequest{Email: in.email, Password: in.password})
+	})
+}
+
+func FuzzIfMatch(f *testing.F) {
+	for _, seed := range []string{`"inc-1.2.rev1"`, `W/"a.1.b", "c.2.d"`, "*", `"a`, `,,"0.0.r",`, `"a.18446744073709551616.b"`, "\"\xff.1.x\"", `"a,b.1.c"`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		condition, err := ifMatch(http.Header{"If-Match": {value}})
+		if err != nil {
+			clientsFault(t, err)
+			return
+		}
+		for _, v := range condition.GetAnyOf() {
+			tag := etagOf(&cartv1.Cart{Version: v, CatalogueRevision: "r"})
+			again, err := ifMatch(http.Header{"If-Match": {tag}})
+			if err != nil || len(again.GetAnyOf()) != 1 || !proto.Equal(again.GetAnyOf()[0], v) {
+				t.Errorf("%s was read as %v, which as a tag is %s, which is read as %v, %v", value, v, tag, again, err)
+			}
+		}
+		wire(t, &cartv1.ClearCartRequest{IfMatch: condition})
+	})
+}
+
+func FuzzIfNoneMatch(f *testing.F) {
+	f.Add(`"a.1.b"`)
+	f.Add(`W/"a.1.b" , "x"`)
+	f.Fuzz(func(t *testing.T, value string) {
+		if notModified(http.Header{"If-None-Match": {value}}, `"a.1.b"`) && !strings.Contains(value, `"a.1.b"`) && strings.Trim(value, " \t") != "*" {
+			t.Errorf("%q is taken for the tag", value)
+		}
+	})
+}
+
+func FuzzIdempotencyKey(f *testing.F) {
+	for _, seed := range []string{"k", `"k"`, `"`, `""`, strings.Repeat("k", 129), "a b", "\xff"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		key, err := idempotencyKey(http.Header{"Idempotency-Key": {value}})
+		if err != nil {
+			clientsFault(t, err)
+		} else if !keys.MatchString(key) || !strings.Contains(value, key) {
+			t.Errorf("%q became %q", value, key)
+		}
+	})
+}
+
+func FuzzCookies(f *testing.F) {
+	for _, seed := range []string{"guest=abc", "session=abc; guest=def", `guest="a b"`, "guest=\xff", "=;;guest", "guest=; session=", "__Host-guest=x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		r := &http.Request{Header: http.Header{"Cookie": {header}}}
+		for _, name := range []string{"guest", "session"} {
+			wire(t, &authv1.VerifyGuestTicketRequest{Ticket: cookie(r, name)})
+		}
+	})
+}
+
+// wire fails the test if gRPC could not send what was decoded.
+func wire(t *testing.T, m proto.Message) {
+	t.Helper()
+	_, err := proto.Marshal(m)
+	if err != nil {
+		t.Errorf("cannot be sent: %v", err)
+	}
+}
+
+func TestFaultsOfClientsAreFaults(t *testing.T) {
+	var f *fault.Error
+	if err := invalidBody(errors.New("of another kind")); !errors.As(err, &f) || f.Kind != fault.Invalid {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,125 @@
+// Package gateway is the shop's HTTP surface: it tells whose request it is,
+// makes one call to the cart or the auth service, and answers.
+//
+// It keeps nothing between two requests, so any replica serves any request. The
+// hazards it handles are a client that sends nonsense (refused before any call),
+// a replica that dies or stalls behind it (asked again elsewhere under the same
+// idempotency key, within a budget), and its own end (it says so on every answer
+// while it goes on serving).
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"coatcheck/chassis"
+	"coatcheck/chassis/rpc"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
+)
+
+// Settings are the gateway's own beside those of every service.
+type Settings struct {
+	chassis.Settings
+	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080"`
+	// CartAddr and AuthAddr are targets as rpc.ValidTarget has them.
+	CartAddr string `env:"CART_ADDR,required"`
+	AuthAddr string `env:"AUTH_ADDR,required"`
+	// PlainHTTP drops Secure and the __Host- prefix from the cookies, for
+	// clients that reach the shop without TLS.
+	PlainHTTP bool `env:"PLAIN_HTTP"`
+	// MaxInFlight bounds the requests being worked on; more are refused at once.
+	MaxInFlight int `env:"MAX_IN_FLIGHT" envDefault:"512"`
+	// RequestTimeout bounds all calls and tries of one request, once its body is there.
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"2s"`
+	// TryTimeout bounds one try of one call.
+	TryTimeout time.Duration `env:"TRY_TIMEOUT" envDefault:"600ms"`
+}
+
+// Validate names each fault.
+func (s Settings) Validate() []error {
+	var faults []error
+	for name, target := range map[string]string{"CART_ADDR": s.CartAddr, "AUTH_ADDR": s.AuthAddr} {
+		err := rpc.ValidTarget(target)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("COATCHECK_%s: %w", name, err))
+		}
+	}
+	if s.MaxInFlight < 1 {
+		faults = append(faults, errors.New("COATCHECK_MAX_IN_FLIGHT: must be at least 1"))
+	}
+	if s.TryTimeout < 10*time.Millisecond {
+		faults = append(faults, errors.New("COATCHECK_TRY_TIMEOUT: must be at least 10ms"))
+	}
+	if s.RequestTimeout < s.TryTimeout || s.RequestTimeout > time.Minute {
+		faults = append(faults, errors.New("COATCHECK_REQUEST_TIMEOUT: must be at least COATCHECK_TRY_TIMEOUT and at most 1m"))
+	}
+	return faults
+}
+
+// Gateway is the handler of the whole HTTP surface.
+type Gateway struct {
+	settings    Settings
+	instance    string
+	log         *slog.Logger
+	conns       []*grpc.ClientConn
+	cart        cartv1.CartServiceClient
+	auth        authv1.AuthServiceClient
+	cartBackend *backend
+	authBackend *backend
+	cookies     cookieNames
+	docs        docs
+	mux         *http.ServeMux
+	crossOrigin *http.CrossOriginProtection
+	slots       chan struct{} // one for each request being worked on
+	metrics     *metrics
+	ready       atomic.Bool
+	draining    atomic.Bool
+}
+
+// New returns a gateway over connections that the caller closes when it is done.
+func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *grpc.ClientConn) (*Gateway, error) {
+	docs, err := newDocs()
+	if err != nil {
+		return nil, fmt.Errorf("preparing /docs: %w", err)
+	}
+	m := newMetrics(reg)
+	g := &Gateway{
+		settings:    s,
+		instance:    s.InstanceName(),
+		log:         log,
+		conns:       []*grpc.ClientConn{cart, auth},
+		cart:        cartv1.NewCartServiceClient(cart),
+		auth:        authv1.NewAuthServiceClient(auth),
+		cartBackend: newBackend("cart", s.TryTimeout, m, time.Now),
+		authBackend: newBackend("auth", s.TryTimeout, m, time.Now),
+		cookies:     newCookieNames(s.PlainHTTP),
+		docs:        docs,
+		crossOrigin: http.NewCrossOriginProtection(),
+		slots:       make(chan struct{}, s.MaxInFlight),
+		metrics:     m,
+	}
+	g.mux = g.newMux()
+	return g, nil
+}
+
+// Ready connects to cart and auth; once it has answered nil, /readyz says ready
+// until Drain.
+func (g *Gateway) Ready(ctx context.Context) error {
+	for _, conn := range g.conns {
+		err := rpc.AwaitReady(ctx, conn)
+		if err != nil {
+			return err
+		}
+	}
+	g.ready.Store(true)
+	return nil
+}

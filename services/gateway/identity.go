@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"coatcheck/chassis/fault"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+// caller is who a request comes from.
+type caller struct {
+	owner   string // whose cart it is: the guest's or the user's id
+	session string // the session's id, "" for a guest
+}
+
+func (c caller) isUser() bool { return c.session != "" }
+
+// cookieNames are the names of the two cookies. They are two so that a late
+// answer to a guest cannot log a user out.
+type cookieNames struct {
+	guest, session string
+	secure         bool
+}
+
+func newCookieNames(plain bool) cookieNames {
+	if plain {
+		return cookieNames{guest: "guest", session: "session"}
+	}
+	return cookieNames{guest: "__Host-guest", session: "__Host-session", secure: true}
+}
+
+// owner tells whose cart a request is about; the session wins over the guest
+// ticket. A request without a usable ticket becomes a new guest's, whose ticket
+// is set with the answer, whatever that is.
+func (g *Gateway) owner(w http.ResponseWriter, r *http.Request) (caller, error) {
+	c, err := g.sessionOf(r)
+	if err != nil || c.isUser() {
+		return c, err
+	}
+	guest, err := g.verifyGuest(w, r)
+	if err != nil {
+		return caller{}, err
+	}
+	if guest == "" {
+		guest, err = g.issueGuest(w, r)
+	}
+	return caller{owner: guest}, err
+}
+
+// user is owner for what only users have: there, guests are refused.
+func (g *Gateway) user(r *http.Request) (caller, error) {
+	c, err := g.sessionOf(r)
+	if err == nil && !c.isUser() {
+		err = refuse(http.StatusUnauthorized, "login_required", "Log in first: POST /v1/sessions.")
+	}
+	return c, err
+}
+
+// sessionOf verifies the session that the request came with. Without one, the
+// caller it returns is no user.
+func (g *Gateway) sessionOf(r *http.Request) (caller, error) {
+	if len(r.Header.Values("Authorization")) > 0 {
+		return caller{}, fault.New(fault.Unauthenticated, "invalid_token", "Bearer tokens are not accepted; use the session's cookie.")
+	}
+	return g.verifySession(r)
+}
+
+// verifySession looks at the cookie alone.
+func (g *Gateway) verifySession(r *http.Request) (caller, error) {
+	token := cookie(r, g.cookies.session)
+	if token == "" {
+		return caller{}, nil
+	}
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifySession, &authv1.VerifySessionRequest{SessionToken: token})
+	if err != nil {
+		return caller{}, err
+	}
+	return caller{owner: resp.GetUserId(), session: resp.GetSessionId()}, nil
+}
+
+// verifyGuest returns the guest whose ticket the request came with, "" if there
+// is none or it is unusable. A renewed ticket is set with the answer.
+func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (string, error) {
+	ticket := cookie(r, g.cookies.guest)
+	if ticket == "" {
+		return "", nil
+	}
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyGuestTicket, &authv1.VerifyGuestTicketRequest{Ticket: ticket})
+	if fault.Is(err, fault.Unauthenticated) && fault.From(err).Code == "invalid_ticket" {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if renewed := resp.GetRenewedTicket(); renewed != "" {
+		g.setCookie(w, g.cookies.guest, renewed, resp.GetRenewedExpiresAt())
+	}
+	return resp.GetGuestId(), nil
+}
+
+// issueGuest makes a new guest and sets its ticket with the answer.
+func (g *Gateway) issueGuest(w http.ResponseWriter, r *http.Request) (string, error) {
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
+	if err != nil {
+		return "", err
+	}
+	g.setCookie(w, g.cookies.guest, resp.GetTicket(), resp.GetExpiresAt())
+	return resp.GetGuestId(), nil
+}
+
+// cookie returns the value of the first cookie of the name, "" if there is none.
+func cookie(r *http.Request, name string) string {
+	c, err := r.Cookie(name)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+func (g *Gateway) setCookie(w http.ResponseWriter, name, value string, expires *timestamppb.Timestamp) {
+	seconds := int(time.Until(expires.AsTime()).Seconds())
+	http.SetCookie(w, g.newCookie(name, value, max(seconds, 1)))
+}
+
+func (g *Gateway) clearCookie(w http.ResponseWriter, name string) {
+	http.SetCookie(w, g.newCookie(name, "", -1))
+}
+
+func (g *Gateway) newCookie(name, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value, MaxAge: maxAge, Path: "/",
+		Secure: g.cookies.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+}

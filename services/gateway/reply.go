@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+
+	"coatcheck/chassis/fault"
+)
+
+// retryAfter is what 429 and 503 ask a client to wait, in seconds.
+const retryAfter = 1
+
+// problem is an error as RFC 9457 has it, with a stable word for programs.
+type problem struct {
+	Type     string `json:"type"`
+	Title    string `json:"title"`
+	Status   int    `json:"status"`
+	Detail   string `json:"detail"`
+	Instance string `json:"instance"`
+	Code     string `json:"code"`
+	Cart     *cart  `json:"cart,omitzero"`
+}
+
+// refusal is an error with a status that no kind of fault stands for, or with a
+// cart to show.
+type refusal struct {
+	status       int
+	code, detail string
+	cart         *cart
+}
+
+func refuse(status int, code, detail string) *refusal {
+	return &refusal{status: status, code: code, detail: detail}
+}
+
+func (r *refusal) Error() string { return r.code + ": " + r.detail }
+
+// statusOf is the only place where a kind of fault becomes a status.
+func statusOf(kind fault.Kind) int {
+	switch kind {
+	case fault.Invalid:
+		return http.StatusBadRequest
+	case fault.Refused:
+		return http.StatusUnprocessableEntity
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Forbidden:
+		return http.StatusForbidden
+	case fault.Absent:
+		return http.StatusNotFound
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.Stale:
+		return http.StatusPreconditionFailed
+	case fault.Exhausted:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// toRefusal says how an error is answered.
+func toRefusal(err error) *refusal {
+	if own, ok := errors.AsType[*refusal](err); ok {
+		return own
+	}
+	f := fault.From(err)
+	status := statusOf(f.Kind)
+	switch f.Code {
+	case "cart_moved":
+		status = http.StatusConflict
+	case "login_required":
+		status = http.StatusUnauthorized
+	}
+	return refuse(status, f.Code, f.Message)
+}
+
+// setCommon sets what every answer carries.
+func (g *Gateway) setCommon(h http.Header, r *http.Request) {
+	h.Set("Served-By", g.instance)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if g.draining.Load() && r.ProtoMajor == 1 {
+		h.Set("Connection", "close")
+	}
+}
+
+// reply answers value as JSON.
+func reply(w http.ResponseWriter, status int, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	send(w, status, "application/json", body)
+	return nil
+}
+
+// replyEmpty answers a status that has no body.
+func replyEmpty(w http.ResponseWriter, status int) error {
+	w.WriteHeader(status)
+	return nil
+}
+
+// send is the one writer of answers with a body.
+func send(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that has gone needs no answer
+}
+
+// fail answers an error.
+func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := toRefusal(err)
+	h := w.Header()
+	switch p.status {
+	case http.StatusUnauthorized:
+		if h.Get("WWW-Authenticate") == "" {
+			h.Set("WWW-Authenticate", `Bearer realm="coatcheck"`)
+		}
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if p.code == "invalid_session" {
+		g.clearCookie(w, g.cookies.session)
+	}
+	if a, ok := w.(*answer); ok {
+		a.err = err
+	}
+	body, err := json.Marshal(problem{
+		Type:     "about:blank",
+		Title:    http.StatusText(p.status),
+		Status:   p.status,
+		Detail:   p.detail,
+		Instance: r.URL.EscapedPath(),
+		Code:     p.code,
+		Cart:     p.cart,
+	})
+	if err != nil {
+		panic(fmt.Sprintf("encoding a problem: %v", err))
+	}
+	send(w, p.status, "application/problem+json", body)
+}
+
+// recover answers 500 for a handler that panicked.
+func (g *Gateway) recover(a *answer, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler || a.status != 0 {
+		panic(http.ErrAbortHandler) // the answer is begun: only a cut says that it is not whole
+	}
+	g.log.Error("panic", "route", a.route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	g.fail(a, r, fault.New(fault.Internal, "internal", "Something went wrong on our side."))
+}
+
+// answer remembers what was answered, for the log and the metrics.
+type answer struct {
+	http.ResponseWriter
+	status int
+	route  string
+	err    error
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

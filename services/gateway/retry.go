@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"coatcheck/chassis/fault"
+	"coatcheck/chassis/rpc"
+)
+
+const (
+	maxTries  = 3
+	minPause  = 10 * time.Millisecond
+	maxPause  = 100 * time.Millisecond
+	minBudget = 10 // retries in a window that are always allowed
+)
+
+// backend is one service that is asked, and what may be spent on asking again.
+type backend struct {
+	tryTimeout time.Duration
+	budget     *budget
+	retries    prometheus.Counter
+	refused    prometheus.Counter
+}
+
+func newBackend(name string, tryTimeout time.Duration, m *metrics, now func() time.Time) *backend {
+	return &backend{
+		tryTimeout: tryTimeout,
+		budget:     &budget{now: now},
+		retries:    m.retries.WithLabelValues(name),
+		refused:    m.refused.WithLabelValues(name),
+	}
+}
+
+// ask makes one logical call: up to three tries, each at another replica as long
+// as there is one, within ctx. Only what may work elsewhere is tried again. All
+// tries send the same req, so a change must carry its idempotency key in it.
+// It also names the replica that answered, "" if none did.
+func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (*Resp, string, error) {
+	defer b.budget.begin()()
+	ctx = rpc.NewCall(ctx)
+	for try := 1; ; try++ {
+		resp, replica, err := once(ctx, b, method, req, try)
+		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
+			return resp, replica, err
+		}
+		if !b.budget.spend() {
+			b.refused.Inc()
+			return resp, replica, err
+		}
+		b.retries.Inc()
+		select {
+		case <-ctx.Done():
+			return resp, replica, err
+		case <-time.After(minPause + rand.N(maxPause-minPause)):
+		}
+	}
+}
+
+func once[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.tryTimeout)
+	defer cancel()
+	served, replica := rpc.ServedBy()
+	// A first try fails at once when no replica can be reached; the budget then
+	// bounds how many wait for one to come back.
+	resp, err := method(ctx, req, served, grpc.WaitForReady(try > 1))
+	return resp, replica(), err
+}
+
+// budget keeps retries from becoming a load of their own: in the last ten
+// seconds a fifth of the calls, though never fewer than were in flight at once
+// (the death of one replica can fail all of those) and never fewer than ten.
+type budget struct {
+	now      func() time.Time
+	mu       sync.Mutex
+	inFlight int
+	seconds  [10]second
+}
+
+// second is what happened in one second.
+type second struct {
+	at                   int64 // Unix time
+	calls, retries, peak int   // peak is the most calls in flight at once
+}
+
+// begin counts a call; the caller calls what it returns when the call is over.
+func (b *budget) begin() (end func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inFlight++
+	s := b.current()
+	s.calls++
+	s.peak = max(s.peak, b.inFlight)
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.inFlight--
+	}
+}
+
+// spend takes one retry from the budget, if there is one.
+func (b *budget) spend() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.current()
+	calls, retries, peak := 0, 0, 0
+	for _, s := range b.seconds {
+		if s.at > now.at-int64(len(b.seconds)) {
+			calls += s.calls
+			retries += s.retries
+			peak = max(peak, s.peak)
+		}
+	}
+	if retries >= max(minBudget, peak, calls/5) {
+		return false
+	}
+	now.retries++
+	return true
+}
+
+func (b *budget) current() *second {
+	at := b.now().Unix()
+	s := &b.seconds[at%int64(len(b.seconds))]
+	if s.at != at {
+		*s = second{at: at, peak: b.inFlight}
+	}
+	return s
+}

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Server serves a Gateway over HTTP/1.1 and, without TLS, HTTP/2; chassis.Run
+// runs it.
+type Server struct {
+	gateway *Gateway
+	http    *http.Server
+}
+
+// NewServer returns a server with bounds on what a connection may hold.
+func NewServer(g *Gateway) *Server {
+	const readTimeout = 10 * time.Second
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &Server{
+		gateway: g,
+		http: &http.Server{
+			Handler:                      g,
+			Protocols:                    protocols,
+			HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 100, SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
+			DisableGeneralOptionsHandler: true,
+			ReadHeaderTimeout:            5 * time.Second,
+			ReadTimeout:                  readTimeout,
+			// Counted from the end of the headers, so a slow body and the work come off it.
+			WriteTimeout:   readTimeout + g.settings.RequestTimeout + 5*time.Second,
+			IdleTimeout:    60 * time.Second,
+			MaxHeaderBytes: 16 << 10,
+			// What clients do wrong on the wire is no error of ours.
+			ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		},
+	}
+}
+
+// Serve is part of chassis.Part.
+func (s *Server) Serve(lis net.Listener) error {
+	err := s.http.Serve(lis)
+	if !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Drain asks clients with each answer to open no more requests on that
+// connection, and goes on serving. Closing idle connections instead would race
+// with requests that are on their way. HTTP/2 connections are told by Stop.
+func (s *Server) Drain() { s.gateway.draining.Store(true) }
+
+// Stop refuses new connections and lets requests under way end until ctx does.
+func (s *Server) Stop(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
+// Close ends every connection.
+func (s *Server) Close() { _ = s.http.Close() }
+
+func (g *Gateway) livez(w http.ResponseWriter, _ *http.Request) error {
+	send(w, http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
+	return nil
+}
+
+func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) error {
+	if g.draining.Load() {
+		return refuse(http.StatusServiceUnavailable, "draining", "This replica is about to stop.")
+	}
+	if !g.ready.Load() {
+		return refuse(http.StatusServiceUnavailable, "starting", "This replica has not reached the cart and auth services yet.")
+	}
+	send(w, http.StatusOK, "text/plain; charset=utf-8", []byte("ready\n"))
+	return nil
+}

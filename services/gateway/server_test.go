@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"coatcheck/chassis/config"
+)
+
+func TestReadiness(t *testing.T) {
+	s := newShop(t)
+	c := s.client(t)
+	c.want(503, "starting", "GET", "/readyz", "")
+	c.want(200, "", "GET", "/livez", "")
+	err := s.Ready(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.want(200, "", "GET", "/readyz", "")
+	s.cartRPC[0].Close() // an outage takes no endpoint away
+	c.want(200, "", "GET", "/readyz", "")
+	NewServer(s.Gateway).Drain()
+	c.want(503, "draining", "GET", "/readyz", "")
+	c.want(200, "", "GET", "/livez", "")
+}
+
+func TestNotReadyWithoutCart(t *testing.T) {
+	s := newShop(t)
+	s.cartRPC[0].Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := s.Ready(ctx); err == nil {
+		t.Error("ready without a cart service")
+	}
+	s.client(t).want(503, "starting", "GET", "/readyz", "")
+}
+
+// Requests that are under way when the server stops finish, and every answer
+// since Drain tells the client to go elsewhere; new requests are served until
+// Stop.
+func TestDrain(t *testing.T) {
+	h2c := func(tr *http.Transport) {
+		tr.Protocols = new(http.Protocols)
+		tr.Protocols.SetUnencryptedHTTP2(true)
+	}
+	for name, transport := range map[string]func(*http.Transport){"HTTP/1.1": nil, "HTTP/2": h2c} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			srv, addr := s.listen(t, nil)
+			c := s.remote(t, addr, transport)
+			send := c.send
+			closing := false
+			c.send = func(r *http.Request) (*http.Response, error) {
+				resp, err := send(r)
+				if err == nil {
+					closing = resp.Close
+					if resp.Proto != name && resp.Proto != name+".0" {
+						t.Errorf("spoke %s", resp.Proto)
+					}
+				}
+				return resp, err
+			}
+			c.want(200, "", "GET", "/v1/cart", "")
+			if closing {
+				t.Error("Connection: close before Drain")
+			}
+			entered, release := make(chan bool), make(chan bool)
+			var once sync.Once
+			s.fakeCarts[0].before = func(_ ctx, call string, _ any) error {
+				if call == "ListProducts" {
+					once.Do(func() { close(entered) })
+					<-release
+				}
+				return nil
+			}
+			slow := s.remote(t, addr, transport)
+			done := make(chan response, 1)
+			go func() { done <- slow.want(200, "", "GET", "/v1/products", "") }()
+			<-entered
+
+			srv.Drain()
+			for range 3 {
+				c.want(200, "", "POST", "/v1/cart/items", addMugs)
+				if closing != (name == "HTTP/1.1") {
+					t.Errorf("Connection: close is %v", closing)
+				}
+			}
+			stopped := make(chan error, 1)
+			go func() { stopped <- srv.Stop(t.Context()) }()
+			select {
+			case err := <-stopped:
+				t.Fatalf("stopped with a request under way: %v", err)
+			case <-time.After(50 * time.Millisecond):
+			}
+			other := s.remote(t, addr, transport)
+			if _, err := other.try("GET", "/livez", ""); err == nil {
+				t.Error("a new connection was served after Stop")
+			}
+			close(release)
+			if got := <-done; got.status != 200 {
+				t.Errorf("the request under way got %d", got.status)
+			}
+			select {
+			case err := <-stopped:
+				if err != nil {
+					t.Errorf("Stop: %v", err)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("Stop does not return")
+			}
+		})
+	}
+}
+
+func TestStopIsBounded(t *testing.T) {
+	s := newShop(t)
+	srv, addr := s.listen(t, nil)
+	entered := make(chan bool)
+	s.fakeCarts[0].before = func(ctx ctx, _ string, _ any) error { close(entered); <-ctx.Done(); return nil }
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.remote(t, addr, nil).try("GET", "/v1/products", "")
+		failed <- err
+	}()
+	<-entered
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := srv.Stop(ctx); err == nil {
+		t.Error("Stop says that all requests finished")
+	}
+	srv.Close()
+	if err := <-failed; err == nil {
+		t.Error("Close let a request finish")
+	}
+}
+
+func TestSettings(t *testing.T) {
+	good := []string{"COATCHECK_CART_ADDR=dns:///cart:9090", "COATCHECK_AUTH_ADDR=127.0.0.1:1,127.0.0.1:2"}
+	got, err := config.Load[Settings](good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.MaxInFlight != 512 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond {
+		t.Errorf("defaults: %+v", got)
+	}
+	for fault, environ := range map[string][]string{
+		"COATCHECK_CART_ADDR: must be set":            {good[1]},
+		"COATCHECK_AUTH_ADDR: must be dns:///":        {good[0], "COATCHECK_AUTH_ADDR=auth"},
+		"COATCHECK_MAX_IN_FLIGHT: must be at least":   append(good, "COATCHECK_MAX_IN_FLIGHT=0"),
+		"COATCHECK_TRY_TIMEOUT: must be at least":     append(good, "COATCHECK_TRY_TIMEOUT=1ms"),
+		"COATCHECK_REQUEST_TIMEOUT: must be at least": append(good, "COATCHECK_REQUEST_TIMEOUT=500ms"),
+		"COATCHECK_PLAIN_HTTP: ":                      append(good, "COATCHECK_PLAIN_HTTP=perhaps"),
+	} {
+		_, err := config.Load[Settings](environ)
+		if err == nil || !strings.Contains(err.Error(), fault) || strings.Count(err.Error(), "\n") != 1 {
+			t.Errorf("want %q alone, got %v", fault, err)
+		}
+	}
+}
+
+func TestDocs(t *testing.T) {
+	c := newShop(t).client(t)
+	page := c.want(200, "", "GET", "/docs", "")
+	for _, reference := range regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(string(page.body), -1) {
+		if !strings.HasPrefix(reference[1], "/docs/") {
+			t.Errorf("the page loads %s", reference[1])
+		}
+		got := c.want(200, "", "GET", reference[1], "")
+		if len(got.body) < 100 {
+			t.Errorf("%s has %d bytes", reference[1], len(got.body))
+		}
+		c.want(304, "", "GET", reference[1], "", "If-None-Match: "+got.Get("ETag"))
+	}
+	if !strings.Contains(string(page.body), `"swaggerJsonUrl":"/openapi.json"`) {
+		t.Error("the page does not show /openapi.json")
+	}
+	policy := page.Get("Content-Security-Policy")
+	inline := len(inlineScripts.FindAll(page.body, -1))
+	if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Count(policy, "'sha256-") != inline || inline != 2 ||
+		strings.Contains(policy, "script-src 'self' 'unsafe") || strings.Contains(policy, "http") {
+		t.Errorf("policy with %d inline scripts: %s", inline, policy)
+	}
+	if got := c.want(200, "", "GET", "/openapi.json", ""); !slices.Equal(got.body, openAPIDocument) {
+		t.Error("/openapi.json is not the document")
+	}
+}
+
+// Every code in the sources must be one that a client can read about.
+func TestCodesAreWords(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := regexp.MustCompile(`(?:fault\.New\(fault\.\w+|refuse\(http\.\w+), "([^"]*)"`)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range codes.FindAllStringSubmatch(string(source), -1) {
+			if !regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`).MatchString(code[1]) {
+				t.Errorf("%s: code %q", file, code[1])
+			}
+		}
+	}
+}
