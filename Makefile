@@ -1,0 +1,82 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PORT     ?= 8080
+FUZZTIME ?= 10s
+COVERAGE ?= 85
+
+BIN      := $(CURDIR)/.bin
+SERVICES := gateway auth cart
+MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod services/*/go.mod))
+
+export CGO_ENABLED ?= 0
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## Try it
+
+demo: build redis ## a tour on a shop of its own: kills every replica, counts every cart, says PASS or FAIL
+	@$(BIN)/trial demo
+
+up: build redis ## open a shop on http://127.0.0.1:PORT (PORT=8080)
+	@$(BIN)/trial up -port $(PORT)
+
+down: $(BIN)/trial ## close that shop; its data stay in .run/PORT
+	@$(BIN)/trial down -port $(PORT)
+
+ps: $(BIN)/trial ## its processes
+	@$(BIN)/trial ps -port $(PORT)
+
+## Build and check
+
+build: ## the binaries, into .bin
+	@go build -trimpath -o $(BIN)/ $(foreach s,$(SERVICES) trial,./services/$s/cmd/$s)
+
+$(BIN)/trial:
+	@go build -trimpath -o $@ ./services/trial/cmd/trial
+
+test: redis ## all tests
+	go test work
+
+race: redis ## all tests with the race detector
+	CGO_ENABLED=1 go test -race work
+
+lint: ## gofmt and go vet
+	@test -z "$$(gofmt -l proto services | tee /dev/stderr)"
+	go vet work
+
+cover: redis ## statement coverage of each service without its main; fails below COVERAGE (85) percent
+	@mkdir -p $(BIN); for s in $(SERVICES); do of=$$(go list ./services/$$s/... | grep -v /cmd/ | paste -sd, -); \
+	go test -coverprofile=$(BIN)/$$s.out -coverpkg=$$of ./services/$$s/... > $(BIN)/$$s.log || { cat $(BIN)/$$s.log; exit 1; }; \
+	go tool cover -func=$(BIN)/$$s.out | awk -v s=$$s -v least=$(COVERAGE) '/^total:/ { sub("%", "", $$3); printf "%-8s %s %%\n", s, $$3; exit $$3 < least }'; done
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@{ grep -rEo --include='*_test.go' '^func Fuzz\w+' services || true; } | sed 's/:func / /' | while read -r file target; do \
+	go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" < /dev/null; done
+
+build-alone: ## each module builds and is tidy without the workspace
+	@for m in $(MODULES); do echo $$m; (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff); done
+
+proto: $(BIN)/.proto-tools ## generate the Go code of the protos
+	cd proto && PATH="$(BIN):$$PATH" buf generate
+
+verify-proto: proto ## the protos are clean, and what is committed is what they generate
+	cd proto && $(BIN)/buf lint && $(BIN)/buf format --diff --exit-code
+	@test -z "$$(git status --porcelain -- proto | tee /dev/stderr)" || { git diff -- proto; exit 1; }
+
+$(BIN)/.proto-tools: proto/tools/go.mod proto/tools/go.sum
+	GOWORK=off GOBIN=$(BIN) go -C proto/tools install tool && touch $@
+
+# As root on Debian it is installed, without leaving the system's own Redis running.
+redis:
+	@command -v redis-server > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
+	{ echo "redis-server is missing: apt-get install redis-server (Debian, Ubuntu) or brew install redis (macOS)" >&2; exit 1; }
+	@command -v redis-server > /dev/null || { apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	apt-get install -qy --no-install-recommends redis-server && { service redis-server stop > /dev/null 2>&1 || true; }; }
+
+clean: ## remove what was built; shops that run and their data stay
+	rm -rf $(BIN)
+
+.PHONY: help demo up down ps build test race lint cover fuzz build-alone proto verify-proto redis clean
