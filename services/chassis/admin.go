@@ -75,8 +75,6 @@ func newAdmin(service, instance string, reg *prometheus.Registry) *admin {
 	return a
 }
 
-func (a *admin) setState(s int32) { a.state.Store(s) }
-
 func (a *admin) serve(lis net.Listener) error {
 	if err := a.server.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
 		return err

@@ -17,9 +17,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -109,22 +114,32 @@ func Run(ctx context.Context, s Service) error {
 		_ = lis.Close()
 		return fmt.Errorf("%s: admin: %w", s.Name, err)
 	}
+	limitMemory("/sys/fs/cgroup")
 	admin := newAdmin(s.Name, s.Settings.InstanceName(), s.Registry)
 	failed := make(chan error, 2)
-	go func() { failed <- admin.serve(adminLis) }()
-	go func() { failed <- s.Part.Serve(lis) }()
+	serve := func(what string, serve func(net.Listener) error, on net.Listener) {
+		err := serve(on)
+		if err == nil {
+			err = net.ErrClosed // only drain may stop it, and then nobody listens here
+		}
+		failed <- fmt.Errorf("%s: %s: %w", s.Name, what, err)
+	}
+	go serve("admin", admin.serve, adminLis)
+	go serve("serving", s.Part.Serve, lis)
 	s.Log.Info("listening", "addr", lis.Addr().String(), "admin", adminLis.Addr().String())
 
-	go awaitReady(ctx, s, admin)
+	asking, cancel := context.WithCancel(ctx)
+	go awaitReady(asking, s, admin)
 
 	var failure error
 	select {
 	case <-ctx.Done():
 		stop() // a second signal ends the process at once
 	case failure = <-failed:
-		failure = fmt.Errorf("%s: %w", s.Name, failure)
+		s.Log.Error("stopping, because a listener failed", "err", failure)
 	}
-	drain(s, admin, failure == nil)
+	cancel()
+	drain(s, admin)
 	return failure
 }
 
@@ -138,8 +153,10 @@ func awaitReady(ctx context.Context, s Service, admin *admin) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			admin.setState(ready)
-			s.Log.Info("ready")
+			// Not if it drains by now.
+			if admin.state.CompareAndSwap(starting, ready) {
+				s.Log.Info("ready")
+			}
 			return
 		case !warned:
 			warned = true
@@ -153,13 +170,11 @@ func awaitReady(ctx context.Context, s Service, admin *admin) {
 }
 
 // drain goes through the order that the package comment gives the reasons for.
-func drain(s Service, admin *admin, orderly bool) {
-	admin.setState(draining)
-	if orderly {
-		s.Part.Drain()
-		s.Log.Info("draining", "delay", s.Settings.DrainDelay)
-		time.Sleep(s.Settings.DrainDelay)
-	}
+func drain(s Service, admin *admin) {
+	admin.state.Store(draining)
+	s.Part.Drain()
+	s.Log.Info("draining", "delay", s.Settings.DrainDelay)
+	time.Sleep(s.Settings.DrainDelay)
 	ctx, cancel := context.WithTimeout(context.Background(), s.Settings.StopTimeout)
 	defer cancel()
 	if err := s.Part.Stop(ctx); err != nil {
@@ -171,4 +186,21 @@ func drain(s Service, admin *admin, orderly bool) {
 	}
 	s.Log.Info("stopped")
 	admin.close()
+}
+
+// limitMemory lets the garbage collector work harder before the kernel kills the
+// process: the soft limit is nine tenths of the container's (cgroup 2, else 1),
+// if it has one and GOMEMLIMIT did not set another.
+func limitMemory(cgroup string) {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return
+	}
+	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes"} {
+		text, _ := os.ReadFile(filepath.Join(cgroup, file))
+		limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err == nil && limit > 0 && limit < 1<<50 { // cgroup 1 says "none" by a huge number
+			debug.SetMemoryLimit(limit / 10 * 9)
+			return
+		}
+	}
 }

@@ -199,6 +199,13 @@ func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	_, _, err = ask(r.Context(), g.authBackend, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
+	if err == nil {
+		// Until here the user could still fill a cart. What this leaves undone expires.
+		_, eraseErr := askCart(g, w, r, g.cart.EraseOwner, &cartv1.EraseOwnerRequest{Owner: who.owner})
+		if eraseErr != nil {
+			g.log.Warn("the cart of a deleted user could not be erased again", "err", eraseErr)
+		}
+	}
 	return g.loggedOut(w, err)
 }
 

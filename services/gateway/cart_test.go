@@ -11,7 +11,7 @@ func TestCart(t *testing.T) {
 	s := newShop(t)
 	c := s.client(t)
 	empty := c.want(200, "", "GET", "/v1/cart", "")
-	if got, want := string(empty.body), `{"version":0,"items":[],"total":{"amount":0,"currency":"EUR"}}`; got != want {
+	if got, want := string(empty.body), `{"version":0,"items":[],"total":{"amount":0,"currency":"EUR"}}`+"\n"; got != want {
 		t.Errorf("absent cart\n got %s\nwant %s", got, want)
 	}
 	if got := empty.Get("ETag"); got != `"0.0.rev1"` {
@@ -195,7 +195,7 @@ func TestCheckoutAndOrders(t *testing.T) {
 func TestProductsNeedNoTicket(t *testing.T) {
 	s := newShop(t)
 	got := s.client(t).want(200, "", "GET", "/v1/products", "")
-	if want := `{"products":[{"sku":"mug-01","name":"Mug","unit_price":{"amount":1250,"currency":"EUR"}}]}`; string(got.body) != want {
+	if want := `{"products":[{"sku":"mug-01","name":"Mug","unit_price":{"amount":1250,"currency":"EUR"}}]}`+"\n"; string(got.body) != want {
 		t.Errorf("got %s", got.body)
 	}
 	if len(got.Values("Set-Cookie")) > 0 || len(s.authStore.seen) > 0 {

@@ -29,7 +29,10 @@ import (
 // Settings are the gateway's own beside those of every service.
 type Settings struct {
 	chassis.Settings
-	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080"`
+	// DrainDelay stands for that of every service, with a longer default: what
+	// spreads users' connections learns of a drain later than gRPC clients do.
+	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"10s"`
+	HTTPAddr   string        `env:"HTTP_ADDR" envDefault:":8080"`
 	// CartAddr and AuthAddr are targets as rpc.ValidTarget has them.
 	CartAddr string `env:"CART_ADDR,required"`
 	AuthAddr string `env:"AUTH_ADDR,required"`
@@ -44,9 +47,16 @@ type Settings struct {
 	TryTimeout time.Duration `env:"TRY_TIMEOUT" envDefault:"600ms"`
 }
 
+// Base returns the settings that every service has.
+func (s Settings) Base() chassis.Settings {
+	base := s.Settings
+	base.DrainDelay = s.DrainDelay
+	return base
+}
+
 // Validate names each fault.
 func (s Settings) Validate() []error {
-	var faults []error
+	faults := s.Base().Validate()
 	for name, target := range map[string]string{"CART_ADDR": s.CartAddr, "AUTH_ADDR": s.AuthAddr} {
 		err := rpc.ValidTarget(target)
 		if err != nil {

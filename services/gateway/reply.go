@@ -98,7 +98,7 @@ func reply(w http.ResponseWriter, status int, value any) error {
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
-	send(w, status, "application/json", body)
+	send(w, status, "application/json", append(body, '\n'))
 	return nil
 }
 
@@ -147,7 +147,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if err != nil {
 		panic(fmt.Sprintf("encoding a problem: %v", err))
 	}
-	send(w, p.status, "application/problem+json", body)
+	send(w, p.status, "application/problem+json", append(body, '\n'))
 }
 
 // recover answers 500 for a handler that panicked.

@@ -92,8 +92,10 @@ func (e *Error) GRPCStatus() *status.Status {
 	return with
 }
 
-// From returns err as an *Error: itself, what a gRPC status of ours says, or
-// what the standard codes and context errors mean. It returns nil for nil.
+// From returns err as an *Error: itself, or what a gRPC status of ours says. Of
+// what others say only an outage, a timeout and an unknown call keep their
+// meaning; all else is Internal, so that no proxy's NotFound reads as absence.
+// It returns nil for nil.
 func From(err error) *Error {
 	if err == nil {
 		return nil
@@ -102,24 +104,30 @@ func From(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return Wrap(err, Unavailable, "timeout", "The answer did not come in time.")
-	}
-	s, ok := status.FromError(err)
-	if !ok {
-		return Wrap(err, Internal, "internal", "Something went wrong on our side.")
-	}
-	for _, d := range s.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == domain {
-			return Wrap(err, kindOf(s.Code()), info.GetReason(), s.Message())
+	// status.FromError would put the text of what wraps the status into its message.
+	var remote interface{ GRPCStatus() *status.Status }
+	isStatus := errors.As(err, &remote)
+	var s *status.Status
+	if isStatus {
+		s = remote.GRPCStatus()
+		for _, d := range s.Details() {
+			if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == domain {
+				return Wrap(err, kindOf(s.Code()), info.GetReason(), s.Message())
+			}
 		}
 	}
-	// The message of a status that is not ours may name addresses.
-	switch kind := kindOf(s.Code()); kind {
-	case Unavailable:
+	// The message of what is not ours may name addresses.
+	code := s.Code()
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+		isStatus && (code == codes.DeadlineExceeded || code == codes.Canceled):
+		return Wrap(err, Unavailable, "timeout", "The answer did not come in time.")
+	case isStatus && code == codes.Unavailable:
 		return Wrap(err, Unavailable, "unavailable", "A part of the shop is not answering.")
+	case isStatus && code == codes.Unimplemented:
+		return Wrap(err, Unimplemented, "unimplemented", "A part of the shop does not know this call.")
 	default:
-		return Wrap(err, kind, "internal", "Something went wrong on our side.")
+		return Wrap(err, Internal, "internal", "Something went wrong on our side.")
 	}
 }
 
@@ -129,12 +137,7 @@ func kindOf(code codes.Code) Kind {
 			return kind
 		}
 	}
-	switch code {
-	case codes.DeadlineExceeded, codes.Canceled:
-		return Unavailable
-	default:
-		return Internal
-	}
+	return Internal
 }
 
 // Is reports whether err is of the kind.

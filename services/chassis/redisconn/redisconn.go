@@ -12,11 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"coatcheck/chassis/config"
@@ -45,7 +47,8 @@ type Settings struct {
 func (s Settings) Validate() []error {
 	var faults []error
 	for _, addr := range s.Addrs {
-		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+		host, port, err := net.SplitHostPort(addr)
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 || host == "" {
 			faults = append(faults, errors.New("COATCHECK_REDIS_ADDRS: each must be host:port, without a scheme or a password"))
 			break
 		}
@@ -70,6 +73,7 @@ func (s Settings) Validate() []error {
 
 // Open returns a client; it does not connect yet. The caller closes it.
 func Open(s Settings, reg prometheus.Registerer) redis.UniversalClient {
+	logging.Disable() // what goes wrong is in the commands' errors, which the caller logs
 	rdb := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:                    s.Addrs,
 		MasterName:               s.Master,
@@ -85,6 +89,7 @@ func Open(s Settings, reg prometheus.Registerer) redis.UniversalClient {
 		PoolTimeout:              200 * time.Millisecond,
 		PoolSize:                 s.PoolSize,
 		MaxActiveConns:           s.PoolSize,
+		PipelinePoolSize:         -1, // pipelines take from the one pool
 		MinIdleConns:             2,
 		MaxConcurrentDials:       8,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

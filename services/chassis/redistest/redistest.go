@@ -84,6 +84,14 @@ func (s *Server) Kill() {
 	}
 }
 
+// Signal sends the server a signal, such as SIGSTOP for one that hangs.
+func (s *Server) Signal(t testing.TB, sig os.Signal) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		t.Error(err)
+	}
+}
+
 // Client returns a client without retries that is closed when the test ends.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	rdb := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ContextTimeoutEnabled: true,

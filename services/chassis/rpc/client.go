@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -19,7 +19,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/resolver/dns"
 )
 
 // clientKeepalive is how often a client asks a silent connection for life. A
@@ -27,7 +26,8 @@ import (
 const clientKeepalive = 10 * time.Second
 
 // refresh is how often a name is asked for its addresses, so that new replicas
-// get calls; grpc-go alone asks again only when a connection breaks.
+// get calls. grpc-go's own resolver asks again only when a connection breaks,
+// and after an outage of all replicas it may wait for two minutes.
 const refresh = 2 * time.Second
 
 // ValidTarget reports what is wrong with a target: it must be dns:///host:port,
@@ -38,7 +38,8 @@ func ValidTarget(target string) error {
 		addrs = strings.Split(target, ",")
 	}
 	for _, addr := range addrs {
-		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+		host, port, err := net.SplitHostPort(addr)
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 || host == "" {
 			return errors.New("must be dns:///host:port, or host:port addresses with commas between")
 		}
 	}
@@ -64,6 +65,9 @@ func Dial(target string, metrics *grpcprom.ClientMetrics) (*grpc.ClientConn, err
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"` + spread + `":{}}],"healthCheckConfig":{"serviceName":""}}`),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
+		grpc.WithNoProxy(),
+		grpc.WithIdleTimeout(0), // a quiet night must not make the first call slow
+		grpc.WithResolvers(names{net.DefaultResolver.LookupHost}, list{}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: time.Second,
@@ -73,17 +77,11 @@ func Dial(target string, metrics *grpcprom.ClientMetrics) (*grpc.ClientConn, err
 		grpc.WithChainStreamInterceptor(metrics.StreamClientInterceptor()),
 	}
 	registerSpread()
-	if strings.HasPrefix(target, "dns:///") {
-		minInterval()
-		options = append(options, grpc.WithResolvers(refreshing{resolver.Get("dns")}))
-	} else {
-		options = append(options, grpc.WithResolvers(list{}))
+	if !strings.HasPrefix(target, "dns:///") {
 		target = list{}.Scheme() + ":///" + target
 	}
 	return grpc.NewClient(target, options...)
 }
-
-var minInterval = sync.OnceFunc(func() { dns.SetMinResolutionInterval(refresh / 2) })
 
 // AwaitReady connects and returns nil once a replica takes calls.
 func AwaitReady(ctx context.Context, conn *grpc.ClientConn) error {
@@ -117,50 +115,69 @@ type list struct{}
 func (list) Scheme() string { return "list" }
 
 func (list) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
-	var state resolver.State
-	for addr := range strings.SplitSeq(target.Endpoint(), ",") {
-		a := resolver.Address{Addr: addr}
-		state.Addresses = append(state.Addresses, a)
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{a}})
-	}
-	return list{}, cc.UpdateState(state)
+	return list{}, cc.UpdateState(state(strings.Split(target.Endpoint(), ",")))
 }
 
 func (list) ResolveNow(resolver.ResolveNowOptions) {}
 func (list) Close()                                {}
 
-// refreshing wraps a resolver's builder: what it builds asks again on a ticker.
-type refreshing struct{ resolver.Builder }
+// names resolves dns:///host:port to all of the host's addresses, again and
+// again. While the name cannot be resolved, the addresses known last are kept:
+// connections that work outlive an outage of the name server.
+type names struct {
+	lookup func(ctx context.Context, host string) ([]string, error)
+}
 
-func (r refreshing) Build(target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions) (resolver.Resolver, error) {
-	inner, err := r.Builder.Build(target, cc, opts)
+func (names) Scheme() string { return "dns" }
+
+func (n names) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	host, port, err := net.SplitHostPort(target.Endpoint())
 	if err != nil {
 		return nil, err
 	}
-	t := &ticking{Resolver: inner, done: make(chan struct{})}
-	go t.run()
-	return t, nil
+	ctx, cancel := context.WithCancel(context.Background())
+	go n.follow(ctx, host, port, cc)
+	return asking{cancel}, nil
 }
 
-type ticking struct {
-	resolver.Resolver
-	done chan struct{}
-}
-
-func (t *ticking) run() {
+func (n names) follow(ctx context.Context, host, port string, cc resolver.ClientConn) {
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
 	for {
+		try, cancel := context.WithTimeout(ctx, 2*refresh)
+		addrs, err := n.lookup(try, host)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			cc.ReportError(fmt.Errorf("resolving %s: %w", host, err))
+		} else {
+			for i := range addrs {
+				addrs[i] = net.JoinHostPort(addrs[i], port)
+			}
+			_ = cc.UpdateState(state(addrs))
+		}
 		select {
-		case <-t.done:
+		case <-ctx.Done():
 			return
 		case <-tick.C:
-			t.Resolver.ResolveNow(resolver.ResolveNowOptions{})
 		}
 	}
 }
 
-func (t *ticking) Close() {
-	close(t.done)
-	t.Resolver.Close()
+// asking is a resolver that asks by itself until it is closed.
+type asking struct{ cancel context.CancelFunc }
+
+func (asking) ResolveNow(resolver.ResolveNowOptions) {}
+func (a asking) Close()                              { a.cancel() }
+
+func state(addrs []string) resolver.State {
+	var s resolver.State
+	for _, addr := range addrs {
+		a := resolver.Address{Addr: addr}
+		s.Addresses = append(s.Addresses, a)
+		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{a}})
+	}
+	return s
 }

@@ -49,10 +49,11 @@ type Server struct {
 func NewServer(log *slog.Logger, reg prometheus.Registerer, instance string) *Server {
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(histogram))
 	reg.MustRegister(metrics)
+	answers := answers{log, metadata.Pairs(servedBy, instance)}
 	s := &Server{
 		Server: grpc.NewServer(
-			grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor(), answer(log, instance)),
-			grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor()),
+			grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor(), answers.unary),
+			grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor(), answers.stream),
 			grpc.MaxConcurrentStreams(250),
 			grpc.MaxRecvMsgSize(256<<10),
 			grpc.MaxHeaderListSize(16<<10),
@@ -81,34 +82,50 @@ func histogram(o *prometheus.HistogramOpts) {
 	o.NativeHistogramMinResetDuration = time.Hour
 }
 
-// answer names the replica, turns panics and plain errors into faults, logs
-// those that are ours, and refuses what has no time left.
-func answer(log *slog.Logger, instance string) grpc.UnaryServerInterceptor {
-	header := metadata.Pairs(servedBy, instance)
-	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-		_ = grpc.SetHeader(ctx, header)
-		defer func() {
-			if p := recover(); p != nil {
-				log.Error("panic", "method", info.FullMethod, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-				resp, err = nil, fault.New(fault.Internal, "internal", "Something went wrong on our side.")
-			}
-		}()
+// answers is the server's interceptors: they name the replica, turn panics and
+// all errors into faults, and log those that are ours.
+type answers struct {
+	log    *slog.Logger
+	header metadata.MD
+}
+
+func (a answers) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	_ = grpc.SetHeader(ctx, a.header)
+	err = a.guard(ctx, info.FullMethod, func() error {
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < meaningfulWork {
-			return nil, fault.New(fault.Unavailable, "timeout", "No time was left to do the work.")
+			return fault.New(fault.Unavailable, "timeout", "No time was left to do the work.")
 		}
 		resp, err = handler(ctx, req)
-		if err == nil {
-			return resp, nil
+		return err
+	})
+	return resp, err
+}
+
+func (a answers) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	_ = ss.SetHeader(a.header)
+	return a.guard(ss.Context(), info.FullMethod, func() error { return handler(srv, ss) })
+}
+
+// guard returns what may be sent: nil or a fault itself, since gRPC would send
+// the whole text of an error that only wraps one.
+func (a answers) guard(ctx context.Context, method string, call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("panic", "method", method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fault.New(fault.Internal, "internal", "Something went wrong on our side.")
 		}
-		f := fault.From(err)
-		switch f.Kind {
-		case fault.Internal:
-			log.Error("call failed", "method", info.FullMethod, "err", err)
-		case fault.Unavailable:
-			log.Warn("call failed", "method", info.FullMethod, "err", err)
-		}
-		return nil, f
+	}()
+	if err = call(); err == nil {
+		return nil
 	}
+	f := fault.From(err)
+	switch {
+	case f.Kind == fault.Internal:
+		a.log.Error("call failed", "method", method, "err", err)
+	case f.Kind == fault.Unavailable && !errors.Is(ctx.Err(), context.Canceled):
+		a.log.Warn("call failed", "method", method, "err", err)
+	}
+	return f
 }
 
 // Serve is part of chassis.Part.

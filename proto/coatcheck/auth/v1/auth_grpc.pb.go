@@ -9,6 +9,7 @@
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
+//                      [invalid_user_id, invalid_email, invalid_password, invalid_operation_id]
 //   UNAVAILABLE        the store or the replica is away, or too many passwords
 //                      are being hashed [overloaded]; retry as said at the RPC
 //   DEADLINE_EXCEEDED  as UNAVAILABLE

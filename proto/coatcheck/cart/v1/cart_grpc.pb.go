@@ -9,6 +9,8 @@
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
+//                      [invalid_owner, invalid_idempotency_key, invalid_if_match, invalid_sku, invalid_quantity,
+//                      no_items, invalid_page_size, invalid_page_token]
 //   UNAVAILABLE        the store or the replica is away; nothing is known of
 //                      the outcome: retry under the same idempotency key
 //   DEADLINE_EXCEEDED  as UNAVAILABLE

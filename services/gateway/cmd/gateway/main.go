@@ -39,7 +39,7 @@ func run(settings gateway.Settings, log *slog.Logger) error {
 	}
 	return chassis.Run(context.Background(), chassis.Service{
 		Name:     "gateway",
-		Settings: settings.Settings,
+		Settings: settings.Base(),
 		Log:      log,
 		Registry: registry,
 		Addr:     settings.HTTPAddr,

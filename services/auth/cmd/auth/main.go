@@ -1,0 +1,44 @@
+// Command auth runs one replica of the auth service.
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"coatcheck/auth"
+	"coatcheck/chassis"
+	"coatcheck/chassis/config"
+	"coatcheck/chassis/redisconn"
+	"coatcheck/chassis/rpc"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+func main() {
+	settings := config.MustLoad[auth.Settings]()
+	log := chassis.NewLogger("auth", settings.Settings)
+	registry := chassis.NewRegistry()
+	rdb := redisconn.Open(settings.Redis, registry)
+	service, err := auth.New(settings, rdb, time.Now)
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		os.Exit(1)
+	}
+	server := rpc.NewServer(log, registry, settings.InstanceName())
+	authv1.RegisterAuthServiceServer(server, service)
+
+	err = chassis.Run(context.Background(), chassis.Service{
+		Name:     "auth",
+		Settings: settings.Settings,
+		Log:      log,
+		Registry: registry,
+		Addr:     settings.Addr,
+		Part:     server,
+		Ready:    func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
+		Close:    func() { _ = rdb.Close() },
+	})
+	if err != nil {
+		log.Error("stopped", "err", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,130 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+
+	"coatcheck/chassis/fault"
+)
+
+// argon2id's cost for new passwords; a stored one names its own.
+const (
+	hashMemory  = 19 << 10 // KiB
+	hashPasses  = 2
+	hashThreads = 1
+	hashSalt    = 16 // bytes
+	hashKey     = 32 // bytes
+)
+
+// hashPatience is how long a password waits for its turn. Beyond that the
+// caller's own deadline would pass, and the work would be for nobody.
+const hashPatience = 150 * time.Millisecond
+
+// hasher turns passwords into PHC strings and checks them, a bounded number at
+// a time: unbounded, a rush of log-ins takes all memory.
+type hasher struct {
+	turns chan struct{}
+	decoy string // stands in for the password of users that do not exist
+}
+
+func newHasher(atOnce int) *hasher {
+	salt, key := make([]byte, hashSalt), make([]byte, hashKey)
+	_, _ = rand.Read(salt)
+	_, _ = rand.Read(key) // no password is known to lead to it
+	return &hasher{turns: make(chan struct{}, atOnce), decoy: encodePHC(salt, key)}
+}
+
+// checkPassword refuses what cannot become a password. A password is hashed as
+// it is, whole.
+func checkPassword(password string) error {
+	if n := utf8.RuneCountInString(password); n < 8 || n > 256 || !utf8.ValidString(password) {
+		return fault.New(fault.Invalid, "invalid_password", "A password has 8 to 256 characters.")
+	}
+	return nil
+}
+
+// hash returns the PHC string of a password that passed checkPassword. It
+// answers Unavailable, overloaded, when too many are being hashed.
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	salt := make([]byte, hashSalt)
+	_, _ = rand.Read(salt)
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	return encodePHC(salt, argon2.IDKey([]byte(password), salt, hashPasses, hashMemory, hashThreads, hashKey)), nil
+}
+
+// matches reports whether phc is of the password. An empty phc, a user that
+// does not exist, never matches and takes as long as one that does. Errors are
+// as hash's.
+func (h *hasher) matches(ctx context.Context, password, phc string) (bool, error) {
+	if checkPassword(password) != nil {
+		return false, nil // nobody's, and the answer tells nothing of any user
+	}
+	known := phc != ""
+	if !known {
+		phc = h.decoy
+	}
+	memory, passes, threads, salt, want, err := parsePHC(phc)
+	if err != nil {
+		return false, fmt.Errorf("stored password: %w", err)
+	}
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	got := argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(len(want)))
+	return subtle.ConstantTimeCompare(got, want) == 1 && known, nil
+}
+
+// enter waits for a turn; the caller gives it back.
+func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
+	patience := time.NewTimer(hashPatience)
+	defer patience.Stop()
+	select {
+	case h.turns <- struct{}{}:
+		return func() { <-h.turns }, nil
+	case <-patience.C:
+		return nil, fault.New(fault.Unavailable, "overloaded", "Too many log-ins at this moment. Try again.")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func encodePHC(salt, key []byte) string {
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashThreads,
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
+}
+
+// parsePHC refuses costs that argon2 panics at or that no service of ours wrote.
+// Its errors never show the string.
+func parsePHC(phc string) (memory, passes uint32, threads uint8, salt, key []byte, err error) {
+	malformed := errors.New("not an argon2id PHC string")
+	rest, ok := strings.CutPrefix(phc, fmt.Sprintf("$argon2id$v=%d$", argon2.Version))
+	parts := strings.Split(rest, "$")
+	if !ok || len(parts) != 3 {
+		return 0, 0, 0, nil, nil, malformed
+	}
+	if _, err := fmt.Sscanf(parts[0], "m=%d,t=%d,p=%d", &memory, &passes, &threads); err != nil ||
+		memory > 1<<20 || passes < 1 || passes > 100 || threads < 1 {
+		return 0, 0, 0, nil, nil, malformed
+	}
+	salt, saltErr := base64.RawStdEncoding.DecodeString(parts[1])
+	key, keyErr := base64.RawStdEncoding.DecodeString(parts[2])
+	if saltErr != nil || keyErr != nil || len(salt) < hashSalt || len(key) < hashKey {
+		return 0, 0, 0, nil, nil, malformed
+	}
+	return memory, passes, threads, salt, key, nil
+}

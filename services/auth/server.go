@@ -1,0 +1,277 @@
+// Package auth is the auth service: guests, users and their sessions, and the
+// tickets that say whose a request is.
+//
+// A guest is nothing but a signed ticket. A user and their sessions lie in
+// Redis, a session under the hash of its token. A replica holds nothing between
+// two calls.
+//
+// The hazards it handles: an outage that reads as "not logged in" (no error of
+// the store becomes Unauthenticated); a session that survives the change of the
+// password it was made with (one script checks and makes it); an address that a
+// crash leaves taken for ever (see store). Tickets, tokens, passwords and
+// addresses are in no log and no error, and Redis holds no token and no password.
+package auth
+
+import (
+	"context"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"coatcheck/chassis/fault"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+// nobody is a well-formed id that is never drawn.
+const nobody = userKind + "AAAAAAAAAAAAAAAAAAAAAA"
+
+// Server is the service. What each method promises is in the proto file.
+type Server struct {
+	authv1.UnsafeAuthServiceServer
+	tickets   *tickets
+	passwords *hasher
+	store     *store
+	now       func() time.Time
+	idle      time.Duration // a session's
+	life      time.Duration // a session's
+}
+
+// New returns the service over rdb. Of the settings it takes its own, not the
+// listeners' or the store's. now is the clock; the replicas' clocks may differ by
+// less than the life of what they sign.
+func New(s Settings, rdb redis.UniversalClient, now func() time.Time) (*Server, error) {
+	keys, err := parseSigningKeys(s.SigningKeys.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	return &Server{
+		tickets:   &tickets{keys: keys, issuer: s.Issuer, life: s.GuestTicketLife},
+		passwords: newHasher(s.MaxPasswordHashes),
+		store:     newStore(rdb),
+		now:       now,
+		idle:      s.SessionIdle,
+		life:      s.SessionLife,
+	}, nil
+}
+
+// IssueGuestTicket makes a guest, of whom only the ticket is ever kept.
+func (s *Server) IssueGuestTicket(context.Context, *authv1.IssueGuestTicketRequest) (*authv1.IssueGuestTicketResponse, error) {
+	guest := newGuestID()
+	ticket, expires := s.tickets.issue(guest, s.now())
+	return &authv1.IssueGuestTicketResponse{Ticket: ticket, GuestId: guest, ExpiresAt: timestamppb.New(expires)}, nil
+}
+
+// VerifyGuestTicket asks no store: a guest is known while Redis is away.
+func (s *Server) VerifyGuestTicket(_ context.Context, req *authv1.VerifyGuestTicketRequest) (*authv1.VerifyGuestTicketResponse, error) {
+	now := s.now()
+	c, err := s.tickets.verify(req.GetTicket(), now)
+	if err != nil {
+		return nil, err
+	}
+	answer := &authv1.VerifyGuestTicketResponse{GuestId: c.Guest}
+	if now.Sub(time.Unix(c.Issued, 0)) > renewalAge {
+		renewed, expires := s.tickets.issue(c.Guest, now)
+		answer.RenewedTicket, answer.RenewedExpiresAt = renewed, timestamppb.New(expires)
+	}
+	return answer, nil
+}
+
+// ListSigningKeys answers the key that signs first.
+func (s *Server) ListSigningKeys(context.Context, *authv1.ListSigningKeysRequest) (*authv1.ListSigningKeysResponse, error) {
+	answer := &authv1.ListSigningKeysResponse{}
+	for _, key := range s.tickets.keys {
+		answer.Keys = append(answer.Keys, &authv1.SigningKey{Id: key.id, PublicKey: key.public})
+	}
+	return answer, nil
+}
+
+// Register makes a user; see store.register for what a repeat finds.
+func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*authv1.RegisterResponse, error) {
+	if err := checkUserID(req.GetUserId()); err != nil {
+		return nil, err
+	}
+	email, err := normalEmail(req.GetEmail())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPassword(req.GetPassword()); err != nil {
+		return nil, err
+	}
+	phc, err := s.passwords.hash(ctx, req.GetPassword())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.store.register(ctx, req.GetUserId(), email, phc, s.now()); err != nil {
+		return nil, err
+	}
+	return &authv1.RegisterResponse{UserId: req.GetUserId()}, nil
+}
+
+// LogIn does the same work for every well-formed address and password, whether
+// there is such a user or not. What is not well-formed is nobody's.
+func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.LogInResponse, error) {
+	wrong := fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
+	email, err := normalEmail(req.GetEmail())
+	if err != nil {
+		return nil, wrong
+	}
+	id, err := s.store.owner(ctx, email)
+	if err != nil {
+		return nil, err
+	}
+	if id == "" {
+		id = nobody
+	}
+	u, err := s.store.user(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	ok, err := s.passwords.matches(ctx, req.GetPassword(), u.password)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, wrong
+	}
+	token, sessionID := newSessionToken(u.id)
+	now := s.now()
+	r := session{
+		id:      sessionID,
+		created: now.UnixMilli(),
+		expires: now.Add(s.life).UnixMilli(),
+		used:    now.UnixMilli(),
+		device:  deviceName(req.GetDevice()),
+	}
+	started, err := s.store.startSession(ctx, u, r, s.idle)
+	if err != nil {
+		return nil, err
+	}
+	if !started {
+		return nil, wrong // the password was changed while it was being checked
+	}
+	return &authv1.LogInResponse{SessionToken: token, UserId: u.id, Session: r.proto()}, nil
+}
+
+// VerifySession ends an idle session up to markInterval early, never late.
+func (s *Server) VerifySession(ctx context.Context, req *authv1.VerifySessionRequest) (*authv1.VerifySessionResponse, error) {
+	invalid := fault.New(fault.Unauthenticated, "invalid_session", "The session is over.")
+	userID, sessionID, ok := parseSessionToken(req.GetSessionToken())
+	if !ok {
+		return nil, invalid
+	}
+	live, err := s.store.useSession(ctx, userID, sessionID, s.now(), s.idle)
+	if err != nil {
+		return nil, err
+	}
+	if !live {
+		return nil, invalid
+	}
+	return &authv1.VerifySessionResponse{UserId: userID, SessionId: sessionID}, nil
+}
+
+// ListSessions leaves out sessions that are over but still stored.
+func (s *Server) ListSessions(ctx context.Context, req *authv1.ListSessionsRequest) (*authv1.ListSessionsResponse, error) {
+	if err := checkUserID(req.GetUserId()); err != nil {
+		return nil, err
+	}
+	live, err := s.store.sessions(ctx, req.GetUserId(), s.now(), s.idle)
+	if err != nil {
+		return nil, err
+	}
+	answer := &authv1.ListSessionsResponse{}
+	for _, r := range live {
+		answer.Sessions = append(answer.Sessions, r.proto())
+	}
+	return answer, nil
+}
+
+// RevokeSession has ended the session, on every replica, when it answers.
+func (s *Server) RevokeSession(ctx context.Context, req *authv1.RevokeSessionRequest) (*authv1.RevokeSessionResponse, error) {
+	if err := checkUserID(req.GetUserId()); err != nil {
+		return nil, err
+	}
+	if err := s.store.endSession(ctx, req.GetUserId(), req.GetSessionId()); err != nil {
+		return nil, err
+	}
+	return &authv1.RevokeSessionResponse{}, nil
+}
+
+// RevokeAllSessions has ended them, on every replica, when it answers.
+func (s *Server) RevokeAllSessions(ctx context.Context, req *authv1.RevokeAllSessionsRequest) (*authv1.RevokeAllSessionsResponse, error) {
+	if err := checkUserID(req.GetUserId()); err != nil {
+		return nil, err
+	}
+	if err := s.store.endSessions(ctx, req.GetUserId()); err != nil {
+		return nil, err
+	}
+	return &authv1.RevokeAllSessionsResponse{}, nil
+}
+
+// ChangePassword asks for the operation before the password: a repeat of a
+// change that was made names a current password that is no longer that.
+func (s *Server) ChangePassword(ctx context.Context, req *authv1.ChangePasswordRequest) (*authv1.ChangePasswordResponse, error) {
+	if err := checkUserID(req.GetUserId()); err != nil {
+		return nil, err
+	}
+	if n := utf8.RuneCountInString(req.GetOperationId()); n < 1 || n > 64 {
+		return nil, fault.New(fault.Invalid, "invalid_operation_id", "An operation id has 1 to 64 characters.")
+	}
+	if err := checkPassword(req.GetNewPassword()); err != nil {
+		return nil, err
+	}
+	absent := fault.New(fault.Absent, "no_such_user", "There is no such user.")
+	wrong := fault.New(fault.Forbidden, "wrong_password", "The current password is wrong.")
+	u, err := s.store.user(ctx, req.GetUserId())
+	switch {
+	case err != nil:
+		return nil, err
+	case u.password == "":
+		return nil, absent
+	case u.operation == req.GetOperationId():
+		return &authv1.ChangePasswordResponse{}, nil
+	}
+	ok, err := s.passwords.matches(ctx, req.GetCurrentPassword(), u.password)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, wrong
+	}
+	phc, err := s.passwords.hash(ctx, req.GetNewPassword())
+	if err != nil {
+		return nil, err
+	}
+	switch changed, err := s.store.changePassword(ctx, u, phc, req.GetOperationId()); {
+	case err != nil:
+		return nil, err
+	case changed == 0:
+		return nil, absent
+	case changed == 2:
+		return nil, wrong // another change came first
+	}
+	return &authv1.ChangePasswordResponse{}, nil
+}
+
+// DeleteUser has ended the sessions, on every replica, when it answers.
+func (s *Server) DeleteUser(ctx context.Context, req *authv1.DeleteUserRequest) (*authv1.DeleteUserResponse, error) {
+	if err := checkUserID(req.GetUserId()); err != nil {
+		return nil, err
+	}
+	if err := s.store.deleteUser(ctx, req.GetUserId()); err != nil {
+		return nil, err
+	}
+	return &authv1.DeleteUserResponse{}, nil
+}
+
+func (r session) proto() *authv1.Session {
+	return &authv1.Session{
+		Id:         r.id,
+		CreatedAt:  timestamppb.New(time.UnixMilli(r.created)),
+		ExpiresAt:  timestamppb.New(time.UnixMilli(r.expires)),
+		LastUsedAt: timestamppb.New(time.UnixMilli(r.used)),
+		Device:     r.device,
+	}
+}

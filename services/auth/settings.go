@@ -1,0 +1,70 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"coatcheck/chassis"
+	"coatcheck/chassis/config"
+	"coatcheck/chassis/redisconn"
+)
+
+// Settings are all of the auth service's settings.
+type Settings struct {
+	chassis.Settings
+	Redis redisconn.Settings
+	// Addr is where the service listens.
+	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
+	// SigningKeys are Ed25519 private keys (PKCS #8, PEM), one or more: the
+	// first signs, all check. A key that no longer signs must stay for as long
+	// as the longest-lived ticket it has signed.
+	SigningKeys config.Secret `env:"SIGNING_KEYS_FILE,file,required,notEmpty"`
+	// Issuer is the iss of every ticket; all replicas must have the same.
+	Issuer string `env:"ISSUER" envDefault:"coatcheck"`
+	// GuestTicketLife is how long a guest ticket is good after it was signed.
+	GuestTicketLife time.Duration `env:"GUEST_TICKET_LIFE" envDefault:"720h"`
+	// SessionIdle is how long a session lives without being used.
+	SessionIdle time.Duration `env:"SESSION_IDLE" envDefault:"30m"`
+	// SessionLife is how long a session lives at most.
+	SessionLife time.Duration `env:"SESSION_LIFE" envDefault:"12h"`
+	// MaxPasswordHashes bounds the password hashes computed at once; each takes
+	// 19 MiB and one core for some tens of milliseconds.
+	MaxPasswordHashes int `env:"MAX_PASSWORD_HASHES" envDefault:"4"`
+}
+
+// Validate names each fault.
+func (s Settings) Validate() []error {
+	var faults []error
+	if s.SigningKeys != "" {
+		if _, err := parseSigningKeys(s.SigningKeys.Reveal()); err != nil {
+			faults = append(faults, fmt.Errorf("COATCHECK_SIGNING_KEYS_FILE: %w", err))
+		}
+	}
+	if len(s.Issuer) > 128 || !visible(s.Issuer) {
+		faults = append(faults, errors.New("COATCHECK_ISSUER: must be at most 128 visible ASCII characters"))
+	}
+	// A ticket is renewed when it is a day old, so it must live longer than that.
+	if s.GuestTicketLife < 48*time.Hour || s.GuestTicketLife > 8760*time.Hour {
+		faults = append(faults, errors.New("COATCHECK_GUEST_TICKET_LIFE: must be 48h to 8760h"))
+	}
+	if s.SessionIdle < 2*markInterval || s.SessionIdle > s.SessionLife {
+		faults = append(faults, fmt.Errorf("COATCHECK_SESSION_IDLE: must be %v to COATCHECK_SESSION_LIFE", 2*markInterval))
+	}
+	if s.SessionLife > 8760*time.Hour {
+		faults = append(faults, errors.New("COATCHECK_SESSION_LIFE: must be at most 8760h"))
+	}
+	if s.MaxPasswordHashes < 1 || s.MaxPasswordHashes > 1000 {
+		faults = append(faults, errors.New("COATCHECK_MAX_PASSWORD_HASHES: must be 1 to 1000"))
+	}
+	return faults
+}
+
+func visible(s string) bool {
+	for _, b := range []byte(s) {
+		if b <= ' ' || b > '~' {
+			return false
+		}
+	}
+	return true
+}

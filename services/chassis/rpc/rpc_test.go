@@ -1,0 +1,488 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+
+	"coatcheck/chassis/fault"
+)
+
+// patience bounds every wait of these tests; none takes that long unless broken.
+const patience = 10 * time.Second
+
+type (
+	request  = grpc_health_v1.HealthCheckRequest
+	response = grpc_health_v1.HealthCheckResponse
+	handler  func(ctx context.Context, what string) error
+)
+
+// testService has one method of each kind; both do what the handler says.
+var testService = grpc.ServiceDesc{
+	ServiceName: "test.Test",
+	HandlerType: (*any)(nil),
+	Methods: []grpc.MethodDesc{{
+		MethodName: "Call",
+		Handler: func(srv any, ctx context.Context, decode func(any) error, through grpc.UnaryServerInterceptor) (any, error) {
+			req := new(request)
+			if err := decode(req); err != nil {
+				return nil, err
+			}
+			info := &grpc.UnaryServerInfo{Server: srv, FullMethod: "/test.Test/Call"}
+			return through(ctx, req, info, func(ctx context.Context, req any) (any, error) {
+				return new(response), srv.(handler)(ctx, req.(*request).GetService())
+			})
+		},
+	}},
+	Streams: []grpc.StreamDesc{{
+		StreamName:    "Follow",
+		ServerStreams: true,
+		Handler: func(srv any, stream grpc.ServerStream) error {
+			req := new(request)
+			if err := stream.RecvMsg(req); err != nil {
+				return err
+			}
+			return srv.(handler)(stream.Context(), req.GetService())
+		},
+	}},
+}
+
+// server is one replica. It answers at once, unless it is stalled or asked to
+// "wait"; then it answers when the test releases it.
+type server struct {
+	*Server
+	name, addr string
+	log        *bytes.Buffer
+	reg        *prometheus.Registry
+	stalled    atomic.Bool
+	entered    chan struct{} // one for each call that waits
+	release    chan struct{} // closed or sent to
+	stops      sync.Once
+}
+
+func start(t *testing.T, name string) *server {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{name: name, addr: lis.Addr().String(), log: &bytes.Buffer{}, reg: prometheus.NewRegistry(),
+		entered: make(chan struct{}, 1000), release: make(chan struct{})}
+	s.Server = NewServer(slog.New(slog.NewJSONHandler(s.log, nil)), s.reg, name)
+	s.RegisterService(&testService, handler(func(_ context.Context, what string) error {
+		switch {
+		case what == "panic":
+			panic("hunter2 is not sent")
+		case what == "refuse":
+			return fmt.Errorf("handling: %w", fault.Wrap(errors.New("hunter2"), fault.Refused, "refused", "No."))
+		case what == "fail":
+			return errors.New("hunter2")
+		case what == "wait" || s.stalled.Load():
+			s.entered <- struct{}{}
+			<-s.release
+		}
+		return nil
+	}))
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(lis) }()
+	t.Cleanup(func() {
+		s.free()
+		s.Close()
+		if err := <-served; err != nil {
+			t.Errorf("%s: Serve: %v", name, err)
+		}
+	})
+	return s
+}
+
+// free lets every call that waits, now or later, go on.
+func (s *server) free() { s.stops.Do(func() { close(s.release) }) }
+
+// dial connects to the target, and waits until all the servers get calls.
+func dial(t *testing.T, target string, servers ...*server) *grpc.ClientConn {
+	t.Helper()
+	conn, err := Dial(target, NewClientMetrics(prometheus.NewRegistry()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := AwaitReady(ctx, conn); err != nil {
+		t.Fatal(err)
+	}
+	for seen := map[string]bool{}; len(seen) < len(servers); {
+		by, err := call(ctx, conn, "")
+		if err != nil {
+			t.Fatalf("with %d of %d servers: %v", len(seen), len(servers), err)
+		}
+		seen[by] = true
+	}
+	return conn
+}
+
+func three(t *testing.T) (map[string]*server, *grpc.ClientConn) {
+	t.Helper()
+	servers := map[string]*server{}
+	var addrs []string
+	for _, name := range []string{"a", "b", "c"} {
+		servers[name] = start(t, name)
+		addrs = append(addrs, servers[name].addr)
+	}
+	return servers, dial(t, strings.Join(addrs, ","), servers["a"], servers["b"], servers["c"])
+}
+
+func call(ctx context.Context, conn *grpc.ClientConn, what string) (servedBy string, err error) {
+	option, by := ServedBy()
+	err = conn.Invoke(ctx, "/test.Test/Call", &request{Service: what}, new(response), option)
+	return by(), err
+}
+
+// try is one try of a logical call, with a deadline of its own.
+func try(ctx context.Context, conn *grpc.ClientConn, what string, d time.Duration) (servedBy string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return call(ctx, conn, what)
+}
+
+// share makes n calls, all of which must succeed, and returns who answered.
+func share(t *testing.T, conn *grpc.ClientConn, n int) map[string]int {
+	t.Helper()
+	by := map[string]int{}
+	for range n {
+		who, err := try(t.Context(), conn, "", patience)
+		if err != nil {
+			t.Fatalf("after %v: %v", by, err)
+		}
+		by[who]++
+	}
+	return by
+}
+
+func TestRoundRobin(t *testing.T) {
+	_, conn := three(t)
+	if got, want := share(t, conn, 30), map[string]int{"a": 10, "b": 10, "c": 10}; !maps.Equal(got, want) {
+		t.Errorf("30 calls went to %v", got)
+	}
+}
+
+func TestDrainingServerGetsNoNewCallsAndEndsItsOwn(t *testing.T) {
+	servers, conn := three(t)
+	drained := servers["b"]
+	drained.stalled.Store(true)
+	underWay := make(chan error, 1)
+	go func() {
+		// Calls until one waits at b.
+		for {
+			if by, err := try(t.Context(), conn, "", patience); by == "b" || err != nil {
+				underWay <- err
+				return
+			}
+		}
+	}()
+	<-drained.entered
+	drained.stalled.Store(false)
+
+	drained.Drain()
+	// From now on no call fails; and soon, none goes to b.
+	begin := time.Now()
+	for in := 0; in < 30; in++ {
+		if by := share(t, conn, 1); by["b"] > 0 {
+			in = 0
+		}
+		if time.Since(begin) > patience {
+			t.Fatal("the draining server still gets calls")
+		}
+	}
+	t.Logf("the client passed over the draining server after %v at most", time.Since(begin))
+	if by := share(t, conn, 100); by["b"] > 0 {
+		t.Errorf("calls went to the draining server: %v", by)
+	}
+
+	// GracefulStop waits for the call under way, though not for the watch of the
+	// server's health that the client holds open.
+	stopped := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		stopped <- drained.Stop(ctx)
+	}()
+	share(t, conn, 100)
+	select {
+	case err := <-stopped:
+		t.Fatalf("Stop did not wait for the call under way: %v", err)
+	case err := <-underWay:
+		t.Fatalf("the call under way ended early: %v", err)
+	default:
+	}
+	drained.free()
+	if err := <-underWay; err != nil {
+		t.Errorf("the call under way: %v", err)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Stop: %v", err)
+	}
+}
+
+func TestStopIsBounded(t *testing.T) {
+	s := start(t, "a")
+	conn := dial(t, s.addr, s)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := try(t.Context(), conn, "wait", patience)
+		ended <- err
+	}()
+	<-s.entered
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Stop with a stuck call: %v", err)
+	}
+	s.Close()
+	if err := <-ended; !fault.Is(err, fault.Unavailable) {
+		t.Errorf("the stuck call: %v", err)
+	}
+}
+
+func TestNextTryAfterAKillGoesElsewhere(t *testing.T) {
+	servers, conn := three(t)
+	for range 2 {
+		logical := NewCall(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := try(logical, conn, "wait", patience)
+			ended <- err
+		}()
+		var killed *server
+		select {
+		case <-servers["a"].entered:
+			killed = servers["a"]
+		case <-servers["b"].entered:
+			killed = servers["b"]
+		case <-servers["c"].entered:
+			killed = servers["c"]
+		}
+		killed.Close()
+		if err := <-ended; !fault.Is(err, fault.Unavailable) {
+			t.Fatalf("the killed server's call: %v", err)
+		}
+		by, err := try(logical, conn, "", patience)
+		if err != nil || by == killed.name {
+			t.Fatalf("the next try: served by %q, %v; killed is %q", by, err, killed.name)
+		}
+	}
+}
+
+func TestStalledServerIsPassedOver(t *testing.T) {
+	servers, conn := three(t)
+	stalled := servers["c"]
+	stalled.stalled.Store(true)
+	begin := time.Now()
+	// logical makes one logical call as who retries does, and gives who answered.
+	logical := func() string {
+		t.Helper()
+		ctx, errs := NewCall(t.Context()), []error(nil)
+		for range 3 {
+			by, err := try(ctx, conn, "", 300*time.Millisecond)
+			if err == nil {
+				return by
+			}
+			if !fault.Is(err, fault.Unavailable) {
+				t.Fatal(err)
+			}
+			errs = append(errs, err)
+		}
+		t.Fatalf("no try was answered: %v", errs)
+		return ""
+	}
+	// asked reports how often the stalled server was asked. The first time, and
+	// then once in each suspicion, is as often as may be.
+	asked := func() int {
+		t.Helper()
+		n, took := len(stalled.entered), time.Since(begin)
+		if n > 1+int(took/suspicion) {
+			t.Fatalf("the stalled server was asked %d times in %v", n, took)
+		}
+		if took > 2*patience {
+			t.Fatalf("in %v, the stalled server was asked %d times", took, n)
+		}
+		return n
+	}
+	for asked() < 3 {
+		for range 20 {
+			if by := logical(); by == "c" {
+				t.Fatal("the stalled server answered")
+			}
+		}
+	}
+	// Once it answers it gets its share again.
+	stalled.stalled.Store(false)
+	stalled.free()
+	for want := map[string]int{"a": 10, "b": 10, "c": 10}; ; {
+		got := share(t, conn, 30)
+		if maps.Equal(got, want) {
+			return
+		}
+		if time.Since(begin) > 3*patience {
+			t.Fatalf("30 calls went to %v", got)
+		}
+	}
+}
+
+func TestPanicIsInternalAndTheProcessLives(t *testing.T) {
+	s := start(t, "a")
+	conn := dial(t, s.addr, s)
+	for _, what := range []string{"panic", "fail"} {
+		by, err := call(t.Context(), conn, what)
+		if f := fault.From(err); f == nil || f.Kind != fault.Internal || f.Code != "internal" {
+			t.Errorf("%s: %v", what, err)
+		}
+		if by != "a" {
+			t.Errorf("%s: a failed call names %q as its server", what, by)
+		}
+		if strings.Contains(fmt.Sprint(err), "hunter2") {
+			t.Errorf("%s: the cause was sent: %v", what, err)
+		}
+		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, "/test.Test/Follow")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = stream.SendMsg(&request{Service: what})
+		_ = stream.CloseSend()
+		err = stream.RecvMsg(new(response))
+		if !fault.Is(err, fault.Internal) || strings.Contains(fmt.Sprint(err), "hunter2") {
+			t.Errorf("%s in a stream: %v", what, err)
+		}
+	}
+	by, err := call(t.Context(), conn, "refuse")
+	if f := fault.From(err); f == nil || f.Kind != fault.Refused || f.Code != "refused" || f.Message != "No." || by != "a" {
+		t.Errorf("a refusal: served by %q, %v", by, err)
+	}
+	if strings.Contains(fmt.Sprint(err), "hunter2") {
+		t.Errorf("the cause was sent: %v", err)
+	}
+	share(t, conn, 1)
+	s.Close() // the log is complete
+	if log := s.log.String(); strings.Count(log, `"msg":"panic"`) != 2 || !strings.Contains(log, "rpc_test.go") {
+		t.Errorf("two panics are not in the log with their stacks: %s", log)
+	}
+}
+
+func TestNoTimeLeft(t *testing.T) {
+	a := answers{slog.New(slog.DiscardHandler), metadata.MD{}}
+	worked := errors.New("worked")
+	for left, want := range map[time.Duration]error{meaningfulWork / 2: nil, time.Minute: worked} {
+		ctx, cancel := context.WithTimeout(t.Context(), left)
+		defer cancel()
+		_, err := a.unary(ctx, nil, &grpc.UnaryServerInfo{}, func(context.Context, any) (any, error) { return nil, worked })
+		f := fault.From(err)
+		if want == nil && (f.Kind != fault.Unavailable || f.Code != "timeout") || want != nil && !errors.Is(err, want) {
+			t.Errorf("with %v left: %v", left, err)
+		}
+	}
+}
+
+func TestTargets(t *testing.T) {
+	s := start(t, "a")
+	_, port, _ := net.SplitHostPort(s.addr)
+	for _, target := range []string{"dns:///localhost:" + port, "127.0.0.1:" + port, "127.0.0.1:1,127.0.0.1:" + port} {
+		if by := share(t, dial(t, target, s), 10); by["a"] != 10 {
+			t.Errorf("%s: served by %v", target, by)
+		}
+	}
+	for _, target := range []string{"", "cart", "cart:", "cart:grpc", "cart:0", "cart:65536", ":9090", "dns:///", "dns:///cart", "dns:///a:1,b:2", "a:1,", "a:1,,b:2", "http://cart:9090", "dns://1.1.1.1/cart:1", "unix:///tmp/x"} {
+		if ValidTarget(target) == nil {
+			t.Errorf("%q is taken for valid", target)
+		}
+		if conn, err := Dial(target, NewClientMetrics(prometheus.NewRegistry())); err == nil {
+			_ = conn.Close()
+			t.Errorf("Dial takes %q", target)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	nobody, err := Dial("127.0.0.1:1", NewClientMetrics(prometheus.NewRegistry()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nobody.Close() }()
+	if err := AwaitReady(ctx, nobody); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("AwaitReady without a server: %v", err)
+	}
+	if by, err := call(t.Context(), nobody, ""); !fault.Is(err, fault.Unavailable) || by != "" {
+		t.Errorf("a call without a server: served by %q, %v", by, err)
+	}
+}
+
+// The server must permit the pings that the client sends; the settings are read
+// from the server itself, since two pings too many take half a minute.
+func TestKeepaliveSettingsMatch(t *testing.T) {
+	policy := reflect.ValueOf(start(t, "a").Server.Server).Elem().FieldByName("opts").FieldByName("keepalivePolicy")
+	if minTime := time.Duration(policy.FieldByName("MinTime").Int()); minTime >= clientKeepalive {
+		t.Errorf("the client pings every %v, the server permits it every %v", clientKeepalive, minTime)
+	}
+	if !policy.FieldByName("PermitWithoutStream").Bool() {
+		t.Error("the server does not permit pings without calls")
+	}
+	if clientKeepalive < 10*time.Second {
+		t.Error("gRPC clients do not ping more often than every 10s")
+	}
+}
+
+func TestMetricsHaveTheStandardNames(t *testing.T) {
+	s := start(t, "a")
+	reg := prometheus.NewRegistry()
+	conn, err := Dial(s.addr, NewClientMetrics(reg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	for _, what := range []string{"", "", "refuse", "panic"} {
+		_, _ = call(t.Context(), conn, what)
+	}
+	for side, reg := range map[string]*prometheus.Registry{"server": s.reg, "client": reg} {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		codes, timed := map[string]float64{}, uint64(0)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				labels := map[string]string{}
+				for _, l := range m.GetLabel() {
+					labels[l.GetName()] = l.GetValue()
+				}
+				switch {
+				case labels["grpc_service"] != "test.Test" || labels["grpc_method"] != "Call":
+				case f.GetName() == "grpc_"+side+"_handled_total":
+					codes[labels["grpc_code"]] += m.GetCounter().GetValue()
+				case f.GetName() == "grpc_"+side+"_handling_seconds":
+					timed += m.GetHistogram().GetSampleCount()
+				}
+			}
+		}
+		for code, want := range map[string]float64{"OK": 2, "FailedPrecondition": 1, "Internal": 1} {
+			if codes[code] != want {
+				t.Errorf("grpc_%s_handled_total{grpc_code=%q} is %v, want %v", side, code, codes[code], want)
+			}
+		}
+		if timed != 4 {
+			t.Errorf("grpc_%s_handling_seconds has %d calls, want 4", side, timed)
+		}
+	}
+}
