@@ -195,7 +195,7 @@ func TestCheckoutAndOrders(t *testing.T) {
 func TestProductsNeedNoTicket(t *testing.T) {
 	s := newShop(t)
 	got := s.client(t).want(200, "", "GET", "/v1/products", "")
-	if want := `{"products":[{"sku":"mug-01","name":"Mug","unit_price":{"amount":1250,"currency":"EUR"}}]}`+"\n"; string(got.body) != want {
+	if want := `{"products":[{"sku":"mug-01","name":"Mug","unit_price":{"amount":1250,"currency":"EUR"}}]}` + "\n"; string(got.body) != want {
 		t.Errorf("got %s", got.body)
 	}
 	if len(got.Values("Set-Cookie")) > 0 || len(s.authStore.seen) > 0 {
