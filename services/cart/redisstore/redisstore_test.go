@@ -91,3 +91,33 @@ func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 func TestStore(t *testing.T) { storetest.Run(t, backend(redistest.Start(t))) }
 
 func TestModel(t *testing.T) { storetest.Model(t, backend(redistest.Start(t)), 10_000) }
+
+// TestCluster runs the contract on a Redis Cluster, whose nodes hold a third of
+// the carts each: a guest's and a user's cart mostly lie on two.
+func TestCluster(t *testing.T) {
+	cluster := redistest.StartCluster(t, 3)
+	storetest.Run(t, func(t *testing.T) storetest.Backend {
+		c := &clock{}
+		for _, node := range cluster {
+			if err := node.Client(t).FlushAll(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return storetest.Backend{
+			Open: func(t *testing.T) storetest.Store { return open(cluster.Client(t), c.now) },
+			Now:  c.now,
+			Advance: func(t *testing.T, d time.Duration) {
+				for _, node := range cluster {
+					node.Age(t, d)
+				}
+				c.ahead.Add(int64(d))
+			},
+			Cut: func(t *testing.T) func() {
+				for _, node := range cluster {
+					node.Kill()
+				}
+				return func() { cluster.Restart(t) }
+			},
+		}
+	})
+}
