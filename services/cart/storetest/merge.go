@@ -240,3 +240,43 @@ func interruptMerge(b *bench, n int, side string, later time.Duration) bool {
 	}
 	return died == nil
 }
+
+// interruptedRace has several clients merge one guest's cart into several
+// users' at once, each dying somewhere on the way, while others read. Whoever
+// comes next finds all of it in exactly one cart.
+func interruptedRace(b *bench) {
+	b.warm()
+	for round := range 40 {
+		guest := NewOwner('g')
+		users := []cart.Owner{NewOwner('u'), NewOwner('u'), NewOwner('u')}
+		b.must(guest, AddOf("mug-01", 7))
+		doomed := make([]Store, 9)
+		for i := range doomed {
+			doomed[i] = b.Dying(b.T, (i*7+round)%8)
+		}
+		parallel(len(doomed)+len(users), func(i int) {
+			if i < len(doomed) {
+				// What becomes of this one is what the next find.
+				_ = doomed[i].Merge(b.ctx(), guest, users[i%len(users)])
+				return
+			}
+			if _, err := b.store.Get(b.ctx(), users[i-len(doomed)]); err != nil {
+				b.Error(err)
+			}
+		})
+		b.Advance(b.T, GuestCartLife-time.Hour)
+		if err := b.store.Merge(b.ctx(), guest, users[round%len(users)]); err != nil {
+			b.Fatal(err)
+		}
+		total := int64(0)
+		for _, user := range users {
+			total += b.get(user).Quantity("mug-01")
+		}
+		if total != 7 {
+			b.Fatalf("round %d: of 7 mugs %d are in the users' carts", round, total)
+		}
+		if _, err := b.store.Get(b.ctx(), guest); !errors.Is(err, cart.ErrMoved) {
+			b.Fatalf("round %d: the guest's cart: %v", round, err)
+		}
+	}
+}

@@ -198,6 +198,10 @@ func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
 	}
 	if probe.Dying != nil {
 		t.Run("interrupted", func(t *testing.T) { interrupted(t, newBackend) })
+		t.Run("interrupted merges race", func(t *testing.T) {
+			backend := newBackend(t)
+			interruptedRace(&bench{T: t, Backend: backend, store: backend.Open(t)})
+		})
 	}
 }
 
