@@ -105,7 +105,7 @@ type Op struct {
 	ETag     string `json:"etag,omitempty"`
 	Replayed bool   `json:"replayed,omitempty"`
 	// Shown is the whole cart of the answer, nil if none came.
-	Shown []Line `json:"shown,omitempty"`
+	Shown []Line `json:"shown,omitzero"`
 	// Ordered is the order of a checkout, or all orders of an Orders.
 	Ordered []Order `json:"ordered,omitempty"`
 	// Last marks the reading after all traffic has ended.
