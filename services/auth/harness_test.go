@@ -91,7 +91,7 @@ func testSettings() Settings {
 
 func newServer(t *testing.T, rdb redis.UniversalClient, now func() time.Time) *Server {
 	t.Helper()
-	s, err := New(testSettings(), rdb, now)
+	s, err := New(testSettings(), NewRedisStore(rdb), now)
 	if err != nil {
 		t.Fatal(err)
 	}

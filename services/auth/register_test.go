@@ -14,7 +14,7 @@ import (
 func TestRegisterInterrupted(t *testing.T) {
 	server, now := startRedis(t), time.Now()
 	rdb := server.client(t)
-	whole := newStore(rdb)
+	whole := NewRedisStore(rdb)
 	ctx := t.Context()
 	phc, err := newHasher(1).hash(ctx, goodPassword)
 	ok(t, err)
@@ -22,7 +22,7 @@ func TestRegisterInterrupted(t *testing.T) {
 
 	// interrupted starts a registration on a replica that dies.
 	interrupted := func(t *testing.T, c *crash, id, email string) {
-		err := newStore(server.client(t, c.hook())).register(ctx, id, email, phc, now)
+		err := NewRedisStore(server.client(t, c.hook())).Register(ctx, id, email, phc, now)
 		if c.happened {
 			want(t, err, fault.Unavailable, "store_unavailable")
 		} else {
@@ -45,7 +45,7 @@ func TestRegisterInterrupted(t *testing.T) {
 		crashes(t, func(t *testing.T, c *crash) {
 			id, email := newUserID(), newEmail()
 			interrupted(t, c, id, email)
-			ok(t, whole.register(ctx, id, email, phc, now))
+			ok(t, whole.Register(ctx, id, email, phc, now))
 			kept(t, id, email)
 		})
 	})
@@ -54,7 +54,7 @@ func TestRegisterInterrupted(t *testing.T) {
 			id, email := newUserID(), newEmail()
 			interrupted(t, c, id, email)
 			server.Age(t, unfinished)
-			ok(t, whole.register(ctx, id, email, phc, now))
+			ok(t, whole.Register(ctx, id, email, phc, now))
 			kept(t, id, email)
 		})
 	})
@@ -63,12 +63,12 @@ func TestRegisterInterrupted(t *testing.T) {
 			id, other, email := newUserID(), newUserID(), newEmail()
 			interrupted(t, c, id, email)
 			if owner := rdb.Get(ctx, emailKey(digest(email))).Val(); owner != "" {
-				want(t, whole.register(ctx, other, email, phc, now), fault.Conflict, "email_taken")
-				ok(t, whole.register(ctx, id, email, phc, now))
+				want(t, whole.Register(ctx, other, email, phc, now), fault.Conflict, "email_taken")
+				ok(t, whole.Register(ctx, id, email, phc, now))
 				kept(t, id, email)
 			} else {
-				ok(t, whole.register(ctx, other, email, phc, now))
-				want(t, whole.register(ctx, id, email, phc, now), fault.Conflict, "email_taken")
+				ok(t, whole.Register(ctx, other, email, phc, now))
+				want(t, whole.Register(ctx, id, email, phc, now), fault.Conflict, "email_taken")
 				kept(t, other, email)
 			}
 		})
@@ -79,12 +79,12 @@ func TestRegisterInterrupted(t *testing.T) {
 			interrupted(t, c, id, email)
 			server.Age(t, unfinished)
 			if rdb.Exists(ctx, userKey(id)).Val() == 1 { // only the last answer was lost
-				want(t, whole.register(ctx, other, email, phc, now), fault.Conflict, "email_taken")
+				want(t, whole.Register(ctx, other, email, phc, now), fault.Conflict, "email_taken")
 				kept(t, id, email)
 				return
 			}
-			ok(t, whole.register(ctx, other, email, phc, now))
-			want(t, whole.register(ctx, id, email, phc, now), fault.Conflict, "email_taken")
+			ok(t, whole.Register(ctx, other, email, phc, now))
+			want(t, whole.Register(ctx, id, email, phc, now), fault.Conflict, "email_taken")
 			kept(t, other, email)
 		})
 	})
@@ -106,11 +106,11 @@ func TestRegisterInterrupted(t *testing.T) {
 			interrupted(t, c, id, email)
 			server.Age(t, unfinished)
 			if rdb.Exists(ctx, userKey(id)).Val() == 1 {
-				want(t, whole.register(ctx, other, email, phc, now), fault.Conflict, "email_taken")
+				want(t, whole.Register(ctx, other, email, phc, now), fault.Conflict, "email_taken")
 				kept(t, id, email)
 				return
 			}
-			ok(t, whole.register(ctx, other, email, phc, now))
+			ok(t, whole.Register(ctx, other, email, phc, now))
 			kept(t, other, email)
 		})
 	})
@@ -126,10 +126,10 @@ func TestRegisterRaces(t *testing.T) {
 	var email string
 	register := func(i int) func(redis.UniversalClient) error {
 		return func(rdb redis.UniversalClient) error {
-			return newStore(rdb).register(ctx, ids[i], email, "phc", now)
+			return NewRedisStore(rdb).Register(ctx, ids[i], email, "phc", now)
 		}
 	}
-	remove := func(rdb redis.UniversalClient) error { return newStore(rdb).deleteUser(ctx, ids[0]) }
+	remove := func(rdb redis.UniversalClient) error { return NewRedisStore(rdb).DeleteUser(ctx, ids[0]) }
 
 	// owns reports whether the user is there for good and has the address.
 	owns := func(id string) bool {
@@ -218,7 +218,7 @@ func TestRegisterRaces(t *testing.T) {
 			var group sync.WaitGroup
 			results := make([]error, 16)
 			for i := range results {
-				group.Go(func() { results[i] = newStore(rdb).register(ctx, newUserID(), email, "phc", now) })
+				group.Go(func() { results[i] = NewRedisStore(rdb).Register(ctx, newUserID(), email, "phc", now) })
 			}
 			group.Wait()
 			winners := 0
@@ -241,19 +241,19 @@ func TestRegisterRaces(t *testing.T) {
 func TestDeleteInterrupted(t *testing.T) {
 	server := startRedis(t)
 	rdb := server.client(t)
-	whole, ctx := newStore(rdb), t.Context()
+	whole, ctx := NewRedisStore(rdb), t.Context()
 	crashes(t, func(t *testing.T, c *crash) {
 		id, email := newUserID(), newEmail()
-		ok(t, whole.register(ctx, id, email, "phc", time.Now()))
+		ok(t, whole.Register(ctx, id, email, "phc", time.Now()))
 		ok(t, rdb.HSet(ctx, sessionsKey(id), "session", "1 2 3 x").Err())
-		err := newStore(server.client(t, c.hook())).deleteUser(ctx, id)
+		err := NewRedisStore(server.client(t, c.hook())).DeleteUser(ctx, id)
 		if c.happened {
 			want(t, err, fault.Unavailable, "store_unavailable")
 		}
 		if exists := rdb.HExists(ctx, userKey(id), "email").Val(); exists != (rdb.Exists(ctx, sessionsKey(id)).Val() == 1) {
 			t.Fatalf("user there: %v, but sessions not the same", exists)
 		}
-		ok(t, whole.deleteUser(ctx, id))
+		ok(t, whole.DeleteUser(ctx, id))
 		keys, err := rdb.Keys(ctx, "*").Result()
 		ok(t, err)
 		for _, key := range keys {
@@ -264,9 +264,9 @@ func TestDeleteInterrupted(t *testing.T) {
 	})
 	// An address that has gone to another is not freed.
 	id, other, email := newUserID(), newUserID(), newEmail()
-	ok(t, whole.register(ctx, id, email, "phc", time.Now()))
+	ok(t, whole.Register(ctx, id, email, "phc", time.Now()))
 	ok(t, rdb.Set(ctx, emailKey(digest(email)), other, 0).Err())
-	ok(t, whole.deleteUser(ctx, id))
+	ok(t, whole.DeleteUser(ctx, id))
 	if owner := rdb.Get(ctx, emailKey(digest(email))).Val(); owner != other {
 		t.Fatalf("the address is %q's, want %q's", owner, other)
 	}

@@ -18,7 +18,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/redis/go-redis/v9"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"coatcheck/chassis/fault"
@@ -33,16 +32,16 @@ type Server struct {
 	authv1.UnsafeAuthServiceServer
 	tickets   *tickets
 	passwords *hasher
-	store     *store
+	store     Store
 	now       func() time.Time
 	idle      time.Duration // a session's
 	life      time.Duration // a session's
 }
 
-// New returns the service over rdb. Of the settings it takes its own, not the
+// New returns the service over store. Of the settings it takes its own, not the
 // listeners' or the store's. now is the clock; the replicas' clocks may differ by
 // less than the life of what they sign.
-func New(s Settings, rdb redis.UniversalClient, now func() time.Time) (*Server, error) {
+func New(s Settings, store Store, now func() time.Time) (*Server, error) {
 	keys, err := parseSigningKeys(s.SigningKeys.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
@@ -50,7 +49,7 @@ func New(s Settings, rdb redis.UniversalClient, now func() time.Time) (*Server, 
 	return &Server{
 		tickets:   &tickets{keys: keys, issuer: s.Issuer, life: s.GuestTicketLife},
 		passwords: newHasher(s.MaxPasswordHashes),
-		store:     newStore(rdb),
+		store:     store,
 		now:       now,
 		idle:      s.SessionIdle,
 		life:      s.SessionLife,
@@ -88,7 +87,7 @@ func (s *Server) ListSigningKeys(context.Context, *authv1.ListSigningKeysRequest
 	return answer, nil
 }
 
-// Register makes a user; see store.register for what a repeat finds.
+// Register makes a user; see Store.Register for what a repeat finds.
 func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*authv1.RegisterResponse, error) {
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
@@ -104,7 +103,7 @@ func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*au
 	if err != nil {
 		return nil, err
 	}
-	if err := s.store.register(ctx, req.GetUserId(), email, phc, s.now()); err != nil {
+	if err := s.store.Register(ctx, req.GetUserId(), email, phc, s.now()); err != nil {
 		return nil, err
 	}
 	return &authv1.RegisterResponse{UserId: req.GetUserId()}, nil
@@ -118,51 +117,51 @@ func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.L
 	if err != nil {
 		return nil, wrong
 	}
-	id, err := s.store.owner(ctx, email)
+	id, err := s.store.Owner(ctx, email)
 	if err != nil {
 		return nil, err
 	}
 	if id == "" {
 		id = nobody
 	}
-	u, err := s.store.user(ctx, id)
+	u, err := s.store.User(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	ok, err := s.passwords.matches(ctx, req.GetPassword(), u.password)
+	ok, err := s.passwords.matches(ctx, req.GetPassword(), u.Password)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
 		return nil, wrong
 	}
-	token, sessionID := newSessionToken(u.id)
+	token, sessionID := newSessionToken(u.ID)
 	now := s.now()
-	r := session{
-		id:      sessionID,
-		created: now.UnixMilli(),
-		expires: now.Add(s.life).UnixMilli(),
-		used:    now.UnixMilli(),
-		device:  deviceName(req.GetDevice()),
+	r := Session{
+		ID:      sessionID,
+		Created: now.UnixMilli(),
+		Expires: now.Add(s.life).UnixMilli(),
+		Used:    now.UnixMilli(),
+		Device:  deviceName(req.GetDevice()),
 	}
-	started, err := s.store.startSession(ctx, u, r, s.idle)
+	started, err := s.store.StartSession(ctx, u, r, s.idle)
 	if err != nil {
 		return nil, err
 	}
 	if !started {
 		return nil, wrong // the password was changed while it was being checked
 	}
-	return &authv1.LogInResponse{SessionToken: token, UserId: u.id, Session: r.proto()}, nil
+	return &authv1.LogInResponse{SessionToken: token, UserId: u.ID, Session: r.proto()}, nil
 }
 
-// VerifySession ends an idle session up to markInterval early, never late.
+// VerifySession ends an idle session up to MarkInterval early, never late.
 func (s *Server) VerifySession(ctx context.Context, req *authv1.VerifySessionRequest) (*authv1.VerifySessionResponse, error) {
 	invalid := fault.New(fault.Unauthenticated, "invalid_session", "The session is over.")
 	userID, sessionID, ok := parseSessionToken(req.GetSessionToken())
 	if !ok {
 		return nil, invalid
 	}
-	live, err := s.store.useSession(ctx, userID, sessionID, s.now(), s.idle)
+	live, err := s.store.UseSession(ctx, userID, sessionID, s.now(), s.idle)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +176,7 @@ func (s *Server) ListSessions(ctx context.Context, req *authv1.ListSessionsReque
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
 	}
-	live, err := s.store.sessions(ctx, req.GetUserId(), s.now(), s.idle)
+	live, err := s.store.Sessions(ctx, req.GetUserId(), s.now(), s.idle)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +192,7 @@ func (s *Server) RevokeSession(ctx context.Context, req *authv1.RevokeSessionReq
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
 	}
-	if err := s.store.endSession(ctx, req.GetUserId(), req.GetSessionId()); err != nil {
+	if err := s.store.EndSession(ctx, req.GetUserId(), req.GetSessionId()); err != nil {
 		return nil, err
 	}
 	return &authv1.RevokeSessionResponse{}, nil
@@ -204,7 +203,7 @@ func (s *Server) RevokeAllSessions(ctx context.Context, req *authv1.RevokeAllSes
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
 	}
-	if err := s.store.endSessions(ctx, req.GetUserId()); err != nil {
+	if err := s.store.EndSessions(ctx, req.GetUserId()); err != nil {
 		return nil, err
 	}
 	return &authv1.RevokeAllSessionsResponse{}, nil
@@ -224,16 +223,16 @@ func (s *Server) ChangePassword(ctx context.Context, req *authv1.ChangePasswordR
 	}
 	absent := fault.New(fault.Absent, "no_such_user", "There is no such user.")
 	wrong := fault.New(fault.Forbidden, "wrong_password", "The current password is wrong.")
-	u, err := s.store.user(ctx, req.GetUserId())
+	u, err := s.store.User(ctx, req.GetUserId())
 	switch {
 	case err != nil:
 		return nil, err
-	case u.password == "":
+	case u.Password == "":
 		return nil, absent
-	case u.operation == req.GetOperationId():
+	case u.Operation == req.GetOperationId():
 		return &authv1.ChangePasswordResponse{}, nil
 	}
-	ok, err := s.passwords.matches(ctx, req.GetCurrentPassword(), u.password)
+	ok, err := s.passwords.matches(ctx, req.GetCurrentPassword(), u.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -244,12 +243,12 @@ func (s *Server) ChangePassword(ctx context.Context, req *authv1.ChangePasswordR
 	if err != nil {
 		return nil, err
 	}
-	switch changed, err := s.store.changePassword(ctx, u, phc, req.GetOperationId()); {
+	switch changed, err := s.store.ChangePassword(ctx, u, phc, req.GetOperationId()); {
 	case err != nil:
 		return nil, err
-	case changed == 0:
+	case changed == NoUser:
 		return nil, absent
-	case changed == 2:
+	case changed == Outdated:
 		return nil, wrong // another change came first
 	}
 	return &authv1.ChangePasswordResponse{}, nil
@@ -260,18 +259,18 @@ func (s *Server) DeleteUser(ctx context.Context, req *authv1.DeleteUserRequest) 
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
 	}
-	if err := s.store.deleteUser(ctx, req.GetUserId()); err != nil {
+	if err := s.store.DeleteUser(ctx, req.GetUserId()); err != nil {
 		return nil, err
 	}
 	return &authv1.DeleteUserResponse{}, nil
 }
 
-func (r session) proto() *authv1.Session {
+func (r Session) proto() *authv1.Session {
 	return &authv1.Session{
-		Id:         r.id,
-		CreatedAt:  timestamppb.New(time.UnixMilli(r.created)),
-		ExpiresAt:  timestamppb.New(time.UnixMilli(r.expires)),
-		LastUsedAt: timestamppb.New(time.UnixMilli(r.used)),
-		Device:     r.device,
+		Id:         r.ID,
+		CreatedAt:  timestamppb.New(time.UnixMilli(r.Created)),
+		ExpiresAt:  timestamppb.New(time.UnixMilli(r.Expires)),
+		LastUsedAt: timestamppb.New(time.UnixMilli(r.Used)),
+		Device:     r.Device,
 	}
 }

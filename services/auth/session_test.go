@@ -56,7 +56,7 @@ func TestSessionLimits(t *testing.T) {
 		ok(t, verify(c, made.GetSessionToken()))
 		r, err := parseSession("", record())
 		ok(t, err)
-		if r.used != clock.now().UnixMilli() || r.device != "curl/8" || r.created != made.GetSession().GetCreatedAt().AsTime().UnixMilli() {
+		if r.Used != clock.now().UnixMilli() || r.Device != "curl/8" || r.Created != made.GetSession().GetCreatedAt().AsTime().UnixMilli() {
 			t.Fatalf("record is %+v", r)
 		}
 	})
@@ -80,14 +80,14 @@ func TestSessionLimits(t *testing.T) {
 func TestSessionsAreBounded(t *testing.T) {
 	clock := newClock()
 	rdb := startRedis(t).client(t)
-	store, ctx := newStore(rdb), t.Context()
+	store, ctx := NewRedisStore(rdb), t.Context()
 	id := newUserID()
-	ok(t, store.register(ctx, id, newEmail(), "phc", clock.now()))
-	u, err := store.user(ctx, id)
+	ok(t, store.Register(ctx, id, newEmail(), "phc", clock.now()))
+	u, err := store.User(ctx, id)
 	ok(t, err)
 	start := func(name string, life time.Duration) {
 		now := clock.now()
-		started, err := store.startSession(ctx, u, session{id: name, created: now.UnixMilli(), used: now.UnixMilli(), expires: now.Add(life).UnixMilli(), device: "a b\n"}, time.Hour)
+		started, err := store.StartSession(ctx, u, Session{ID: name, Created: now.UnixMilli(), Used: now.UnixMilli(), Expires: now.Add(life).UnixMilli(), Device: "a b\n"}, time.Hour)
 		if !started {
 			t.Fatal("not started", err)
 		}
@@ -102,28 +102,28 @@ func TestSessionsAreBounded(t *testing.T) {
 		t.Fatalf("the sessions are kept for %v", left)
 	}
 	clock.advance(2 * time.Minute)
-	if live, err := store.useSession(ctx, id, "long", clock.now(), time.Hour); !live {
+	if live, err := store.UseSession(ctx, id, "long", clock.now(), time.Hour); !live {
 		t.Fatal("the first session is gone", err)
 	}
 	start("one more", 12*time.Hour)
-	live, err := store.sessions(ctx, id, clock.now(), time.Hour)
+	live, err := store.Sessions(ctx, id, clock.now(), time.Hour)
 	ok(t, err)
 	names := map[string]bool{}
 	for _, r := range live {
-		names[r.id] = true
-		if r.device != "a b\n" {
-			t.Fatalf("device is %q", r.device)
+		names[r.ID] = true
+		if r.Device != "a b\n" {
+			t.Fatalf("device is %q", r.Device)
 		}
 	}
-	if len(names) != maxSessions || names["0"] || !names["long"] || !names["1"] || !names["one more"] || live[0].id != "one more" {
+	if len(names) != MaxSessions || names["0"] || !names["long"] || !names["1"] || !names["one more"] || live[0].ID != "one more" {
 		t.Fatalf("%d sessions, want 100 without the one unused the longest", len(names))
 	}
 	ok(t, rdb.HSet(ctx, sessionsKey(id), "broken", "1 2").Err())
-	if _, err := store.sessions(ctx, id, clock.now(), time.Hour); !fault.Is(err, fault.Internal) {
+	if _, err := store.Sessions(ctx, id, clock.now(), time.Hour); !fault.Is(err, fault.Internal) {
 		t.Fatalf("got %v", err)
 	}
 	ok(t, rdb.HSet(ctx, sessionsKey(id), "broken", "1 x 2 ").Err())
-	if _, err := store.sessions(ctx, id, clock.now(), time.Hour); !fault.Is(err, fault.Internal) {
+	if _, err := store.Sessions(ctx, id, clock.now(), time.Hour); !fault.Is(err, fault.Internal) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -224,7 +224,7 @@ func TestPasswordChangesRace(t *testing.T) {
 				t.Errorf("order %v: %v, generation %s", order, results, generation())
 			}
 		})
-	remove := func(rdb redis.UniversalClient) error { return newStore(rdb).deleteUser(ctx, id) }
+	remove := func(rdb redis.UniversalClient) error { return NewRedisStore(rdb).DeleteUser(ctx, id) }
 	explore(t, redisServer, []func(redis.UniversalClient) error{change("a", "password a"), remove}, setup,
 		func(order []int, results []error) {
 			ok(t, results[1])

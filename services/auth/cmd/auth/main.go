@@ -19,7 +19,7 @@ func main() {
 	log := chassis.NewLogger("auth", settings.Settings)
 	registry := chassis.NewRegistry()
 	rdb := redisconn.Open(settings.Redis, registry)
-	service, err := auth.New(settings, rdb, time.Now)
+	service, err := auth.New(settings, auth.NewRedisStore(rdb), time.Now)
 	if err != nil {
 		log.Error("cannot start", "err", err)
 		os.Exit(1)

@@ -1,0 +1,256 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"coatcheck/chassis/fault"
+	"coatcheck/chassis/redisconn"
+)
+
+const (
+	// unfinished is how long a registration that broke off holds its address.
+	unfinished = time.Hour
+	// buried is how long an id that was given up cannot be registered; longer
+	// than any call may take.
+	buried = time.Hour
+)
+
+//go:embed *.lua
+var scripts embed.FS
+
+// RedisStore is a Store in Redis:
+//
+//	user:{<user id>}      hash: email, password (PHC), generation and operation of
+//	                      the last password change, created (ms); or only
+//	                      gone, of an id that was given up
+//	sessions:{<user id>}  hash: session id → record
+//	email:<digest>        the id of the user who has the address
+//
+// A user's keys share a slot, so that each change of them is one script; the
+// address lies elsewhere, so registration and deletion go in steps, in an order
+// in which a crash leaves nothing wrong: an address that leads to no user is
+// free. Every error of Redis becomes Unavailable, store_unavailable.
+type RedisStore struct {
+	rdb redis.UniversalClient
+
+	userCreate, userKeep, userBury, userDelete *redis.Script
+	emailClaim, emailRelease                   *redis.Script
+	passwordChange, sessionCreate, sessionUse  *redis.Script
+}
+
+// NewRedisStore returns a store on rdb, which the caller closes.
+func NewRedisStore(rdb redis.UniversalClient) *RedisStore {
+	return &RedisStore{
+		rdb:            rdb,
+		userCreate:     script("user_create.lua"),
+		userKeep:       script("user_keep.lua"),
+		userBury:       script("user_bury.lua"),
+		userDelete:     script("user_delete.lua"),
+		emailClaim:     script("email_claim.lua"),
+		emailRelease:   script("email_release.lua"),
+		passwordChange: script("password_change.lua"),
+		sessionCreate:  script("session_create.lua"),
+		sessionUse:     script("session_use.lua"),
+	}
+}
+
+func script(name string) *redis.Script {
+	text, err := scripts.ReadFile(name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return redis.NewScript(string(text))
+}
+
+func userKey(id string) string      { return "user:{" + id + "}" }
+func sessionsKey(id string) string  { return "sessions:{" + id + "}" }
+func emailKey(digest string) string { return "email:" + digest }
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+func storeFault(what string, err error) error {
+	return redisconn.Unavailable(fmt.Errorf("%s: %w", what, err))
+}
+
+// run runs a script that answers a number.
+func (s *RedisStore) run(ctx context.Context, what string, script *redis.Script, keys []string, args ...any) (int, error) {
+	n, err := script.Run(ctx, s.rdb, keys, args...).Int()
+	if err != nil {
+		return 0, storeFault(what, err)
+	}
+	return n, nil
+}
+
+// Register is part of Store. A crash at any point leaves nothing that a repeat
+// of it, or of another's for the same address, does not put right.
+func (s *RedisStore) Register(ctx context.Context, id, email, phc string, now time.Time) error {
+	taken := fault.New(fault.Conflict, "email_taken", "There is an account with this address.")
+	created, err := s.run(ctx, "creating the user", s.userCreate, []string{userKey(id)}, email, phc, now.UnixMilli(), seconds(unfinished))
+	switch {
+	case err != nil:
+		return err
+	case created == 0:
+		return taken // the address has gone to another since, or the user was deleted
+	case created == 2:
+		return fault.New(fault.Invalid, "invalid_user_id", "The id belongs to another user.")
+	}
+	address := digest(email)
+	from := ""
+	for range 3 { // as often as the owner may change meanwhile
+		owner, err := s.emailClaim.Run(ctx, s.rdb, []string{emailKey(address)}, id, from).Text()
+		if err != nil {
+			return storeFault("claiming the address", err)
+		}
+		if owner == id {
+			return s.keep(ctx, id)
+		}
+		alive, err := s.run(ctx, "looking for the owner", s.userBury, []string{userKey(owner)}, address, seconds(buried))
+		if err != nil {
+			return err
+		}
+		if alive == 1 {
+			return taken
+		}
+		from = owner
+	}
+	return storeFault("claiming the address", errors.New("the owner changed three times"))
+}
+
+func (s *RedisStore) keep(ctx context.Context, id string) error {
+	kept, err := s.run(ctx, "keeping the user", s.userKeep, []string{userKey(id)})
+	if err == nil && kept == 0 {
+		err = storeFault("keeping the user", errors.New("gone since the registration began"))
+	}
+	return err
+}
+
+// Owner is part of Store.
+func (s *RedisStore) Owner(ctx context.Context, email string) (string, error) {
+	id, err := s.rdb.Get(ctx, emailKey(digest(email))).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", storeFault("looking up the address", err)
+	}
+	return id, nil
+}
+
+// User is part of Store.
+func (s *RedisStore) User(ctx context.Context, id string) (User, error) {
+	values, err := s.rdb.HMGet(ctx, userKey(id), "password", "generation", "operation").Result()
+	if err != nil {
+		return User{}, storeFault("reading the user", err)
+	}
+	return User{ID: id, Password: text(values[0]), Generation: text(values[1]), Operation: text(values[2])}, nil
+}
+
+// text is the value of a field, "" if it is not there.
+func text(value any) string {
+	s, _ := value.(string)
+	return s
+}
+
+// ChangePassword is part of Store.
+func (s *RedisStore) ChangePassword(ctx context.Context, u User, phc, operation string) (Changed, error) {
+	n, err := s.run(ctx, "changing the password", s.passwordChange,
+		[]string{userKey(u.ID), sessionsKey(u.ID)}, u.Generation, phc, operation)
+	return Changed(n), err
+}
+
+// DeleteUser is part of Store.
+func (s *RedisStore) DeleteUser(ctx context.Context, id string) error {
+	values, err := s.rdb.HMGet(ctx, userKey(id), "email", "gone").Result()
+	if err != nil {
+		return storeFault("reading the user", err)
+	}
+	address := text(values[1])
+	if email := text(values[0]); email != "" {
+		address = digest(email)
+	}
+	if address == "" {
+		return nil
+	}
+	if _, err := s.run(ctx, "deleting the user", s.userDelete, []string{userKey(id), sessionsKey(id)}, address, seconds(buried)); err != nil {
+		return err
+	}
+	_, err = s.run(ctx, "freeing the address", s.emailRelease, []string{emailKey(address)}, id)
+	return err
+}
+
+func (r Session) record() string {
+	return fmt.Sprintf("%d %d %d %s", r.Created, r.Expires, r.Used, r.Device)
+}
+
+func parseSession(id, record string) (Session, error) {
+	parts := strings.SplitN(record, " ", 4)
+	if len(parts) != 4 {
+		return Session{}, errors.New("a session's record is malformed")
+	}
+	r := Session{ID: id, Device: parts[3]}
+	for i, at := range []*int64{&r.Created, &r.Expires, &r.Used} {
+		n, err := strconv.ParseInt(parts[i], 10, 64)
+		if err != nil {
+			return Session{}, fmt.Errorf("a session's record is malformed: %w", err)
+		}
+		*at = n
+	}
+	return r, nil
+}
+
+// StartSession is part of Store.
+func (s *RedisStore) StartSession(ctx context.Context, u User, r Session, idle time.Duration) (bool, error) {
+	n, err := s.run(ctx, "starting a session", s.sessionCreate, []string{userKey(u.ID), sessionsKey(u.ID)},
+		u.Generation, r.ID, r.record(), r.Created, r.Expires, idle.Milliseconds(), MaxSessions)
+	return n == 1, err
+}
+
+// UseSession is part of Store.
+func (s *RedisStore) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (bool, error) {
+	n, err := s.run(ctx, "looking up the session", s.sessionUse, []string{sessionsKey(userID)},
+		sessionID, now.UnixMilli(), idle.Milliseconds(), MarkInterval.Milliseconds())
+	return n == 1, err
+}
+
+// Sessions is part of Store.
+func (s *RedisStore) Sessions(ctx context.Context, userID string, now time.Time, idle time.Duration) ([]Session, error) {
+	records, err := s.rdb.HGetAll(ctx, sessionsKey(userID)).Result()
+	if err != nil {
+		return nil, storeFault("listing the sessions", err)
+	}
+	var live []Session
+	for id, record := range records {
+		r, err := parseSession(id, record)
+		if err != nil {
+			return nil, err
+		}
+		if r.Live(now, idle) {
+			live = append(live, r)
+		}
+	}
+	slices.SortFunc(live, func(a, b Session) int {
+		return cmp.Or(cmp.Compare(b.Created, a.Created), strings.Compare(a.ID, b.ID))
+	})
+	return live, nil
+}
+
+// EndSession is part of Store.
+func (s *RedisStore) EndSession(ctx context.Context, userID, sessionID string) error {
+	if err := s.rdb.HDel(ctx, sessionsKey(userID), sessionID).Err(); err != nil {
+		return storeFault("ending the session", err)
+	}
+	return nil
+}
+
+// EndSessions is part of Store.
+func (s *RedisStore) EndSessions(ctx context.Context, userID string) error {
+	if err := s.rdb.Del(ctx, sessionsKey(userID)).Err(); err != nil {
+		return storeFault("ending the sessions", err)
+	}
+	return nil
+}
