@@ -18,7 +18,10 @@ help: ## this list
 ## Try it
 
 demo: build redis ## a tour on a shop of its own: kills every replica, counts every cart, says PASS or FAIL
-	@$(BIN)/trial demo
+	@$(BIN)/trial tour
+
+trial: build redis ## traffic at a rate and faults of every kind for 90 s, a verdict, a report in .run/trial/demo
+	@$(BIN)/trial run
 
 up: build redis ## open a shop on http://127.0.0.1:PORT (PORT=8080)
 	@$(BIN)/trial up -port $(PORT)
@@ -29,6 +32,16 @@ down: $(BIN)/trial ## close that shop; its data stay in .run/PORT
 ps: $(BIN)/trial ## its processes
 	@$(BIN)/trial ps -port $(PORT)
 
+trial-long: build redis ## the same as trial for 20 minutes, with at least 500 kills
+	@$(BIN)/trial run -scenario long
+
+compare: build redis ## five ways to keep state under the same traffic and faults: a table, and .run/compare; 3 to 5 minutes
+	@go build -trimpath -o $(BIN)/ ./services/trial/cmd/stateful
+	@$(BIN)/trial compare -dir .run/compare
+
+redis-crash: build redis strace ## what Redis loses when the machine crashes under it: always nothing, everysec something
+	@$(BIN)/trial redis-crash
+
 ## Build and check
 
 build: ## the binaries, into .bin
@@ -37,17 +50,17 @@ build: ## the binaries, into .bin
 $(BIN)/trial:
 	@go build -trimpath -o $@ ./services/trial/cmd/trial
 
-test: redis ## all tests
+test: redis strace ## all tests
 	go test work
 
-race: redis ## all tests with the race detector
+race: redis strace ## all tests with the race detector
 	CGO_ENABLED=1 go test -race work
 
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l proto services | tee /dev/stderr)"
 	go vet work
 
-cover: redis ## statement coverage of each service without its main; fails below COVERAGE (85) percent
+cover: redis strace ## statement coverage of each service without its main; fails below COVERAGE (85) percent
 	@mkdir -p $(BIN); for s in $(SERVICES); do of=$$(go list ./services/$$s/... | grep -v /cmd/ | paste -sd, -); \
 	go test -coverprofile=$(BIN)/$$s.out -coverpkg=$$of ./services/$$s/... > $(BIN)/$$s.log || { cat $(BIN)/$$s.log; exit 1; }; \
 	go tool cover -func=$(BIN)/$$s.out | awk -v s=$$s -v least=$(COVERAGE) '/^total:/ { sub("%", "", $$3); printf "%-8s %s %%\n", s, $$3; exit $$3 < least }'; done
@@ -76,7 +89,14 @@ redis:
 	@command -v redis-server > /dev/null || { apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
 	apt-get install -qy --no-install-recommends redis-server && { service redis-server stop > /dev/null 2>&1 || true; }; }
 
+# Only Linux has it; elsewhere nothing that needs it is tested.
+strace:
+	@[ "$$(uname)" != Linux ] || command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
+	{ echo "strace is missing: apt-get install strace (Debian, Ubuntu)" >&2; exit 1; }
+	@[ "$$(uname)" != Linux ] || command -v strace > /dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	apt-get install -qy --no-install-recommends strace; }
+
 clean: ## remove what was built; shops that run and their data stay
 	rm -rf $(BIN)
 
-.PHONY: help demo up down ps build test race lint cover fuzz build-alone proto verify-proto redis clean
+.PHONY: help demo trial trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean

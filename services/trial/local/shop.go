@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	// restartDelay is how long a process that ended stays away.
+	// restartDelay is how long a process that ended stays away, unless said otherwise.
 	restartDelay = time.Second
 	// drainDelay and stopTimeout are the services' own bounds in a local shop.
 	drainDelay  = 300 * time.Millisecond
@@ -51,7 +51,7 @@ const (
 // The states of a process.
 const (
 	Running    = "running"    // the process is there; whether it is ready, it says itself
-	Restarting = "restarting" // it ended and is started again after a second
+	Restarting = "restarting" // it ended and is started again after a moment
 	Stopped    = "stopped"    // it is held down until StartProcess
 )
 
@@ -66,6 +66,20 @@ type Options struct {
 	Bin string
 	// Gateways, Auths and Carts are the numbers of replicas; 0 means 2, 2 and 3.
 	Gateways, Auths, Carts int
+	// Spares is how many more replicas of each role may come later. Their
+	// addresses are known to the others from the start and refuse connections
+	// until then. A spare is Stopped: StartProcess adds it, and StopProcess takes
+	// any replica away.
+	Spares int
+	// RestartDelay is how long a process that ended stays away; 0 means a second.
+	RestartDelay time.Duration
+	// Env holds settings of a role's processes that go before the shop's own:
+	// {"cart": {"COATCHECK_MAX_LINES=1000"}}.
+	Env map[string][]string
+	// Through, if set, is asked which address the processes of one role shall use
+	// for a process of another ("gateway", "cart-2", its address), so that
+	// something can be put in between. It is asked once for each such pair.
+	Through func(from, to, addr string) (string, error)
 	// Log gets what happens to the processes; nil means nowhere.
 	Log *slog.Logger
 }
@@ -126,6 +140,12 @@ func Start(o Options) (*Shop, error) {
 	if o.Carts == 0 {
 		o.Carts = 3
 	}
+	if o.RestartDelay == 0 {
+		o.RestartDelay = restartDelay
+	}
+	if o.Through == nil {
+		o.Through = func(_, _, addr string) (string, error) { return addr, nil }
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -179,7 +199,7 @@ func (s *Shop) open() error {
 	s.front = &front{listener: lis}
 
 	port := lis.Addr().(*net.TCPAddr).Port
-	ports, release, err := reservePorts(1+2*(o.Gateways+o.Auths+o.Carts), port)
+	ports, release, err := reservePorts(1+2*(o.Gateways+o.Auths+o.Carts+3*o.Spares), port)
 	if err != nil {
 		_ = lis.Close()
 		return err
@@ -200,6 +220,9 @@ func (s *Shop) open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.children {
+		if c.held {
+			continue
+		}
 		if err := s.start(c); err != nil {
 			return err
 		}
@@ -222,10 +245,10 @@ func (s *Shop) plan(files files, ports []int) error {
 	redis := &child{Process: Process{Role: Redis, Name: Redis, Address: take()}, path: redisPath, args: []string{files.redisConf}}
 	s.children = append(s.children, redis)
 
-	add := func(role string, n int) (addrs []string) {
-		for i := range n {
-			c := &child{path: filepath.Join(o.Bin, role)}
-			c.Role, c.Name = role, fmt.Sprintf("%s-%d", role, i+1)
+	add := func(role string, n int) {
+		for i := range n + o.Spares {
+			c := &child{path: filepath.Join(o.Bin, role), held: i >= n}
+			c.Role, c.Name, c.State = role, fmt.Sprintf("%s-%d", role, i+1), Stopped
 			c.Address, c.Admin = take(), take()
 			c.env = []string{
 				"COATCHECK_INSTANCE=" + c.Name,
@@ -234,28 +257,56 @@ func (s *Shop) plan(files files, ports []int) error {
 				"COATCHECK_STOP_TIMEOUT=" + stopTimeout.String(),
 			}
 			s.children = append(s.children, c)
-			addrs = append(addrs, c.Address)
 		}
-		return addrs
 	}
-	auths, carts := add(Auth, o.Auths), add(Cart, o.Carts)
+	add(Auth, o.Auths)
+	add(Cart, o.Carts)
 	add(Gateway, o.Gateways)
+
+	// addresses are those under which one role finds another.
+	addresses := func(from, to string) (string, error) {
+		var addrs []string
+		for _, c := range s.children {
+			if c.Role != to {
+				continue
+			}
+			addr, err := o.Through(from, c.Name, c.Address)
+			if err != nil {
+				return "", fmt.Errorf("the way from %s to %s: %w", from, c.Name, err)
+			}
+			addrs = append(addrs, addr)
+		}
+		return strings.Join(addrs, ","), nil
+	}
+	settings := map[string][]string{
+		Gateway: {"COATCHECK_PLAIN_HTTP=true"},
+		Auth:    {"COATCHECK_SIGNING_KEYS_FILE=" + files.signingKeys, "COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
+		Cart:    {"COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
+	}
+	for _, way := range []struct{ from, to, setting string }{
+		{Gateway, Auth, "COATCHECK_AUTH_ADDR="},
+		{Gateway, Cart, "COATCHECK_CART_ADDR="},
+		{Auth, Redis, "COATCHECK_REDIS_ADDRS="},
+		{Cart, Redis, "COATCHECK_REDIS_ADDRS="},
+	} {
+		addrs, err := addresses(way.from, way.to)
+		if err != nil {
+			return err
+		}
+		settings[way.from] = append(settings[way.from], way.setting+addrs)
+	}
 
 	inherited := withoutSettings(os.Environ())
 	for _, c := range s.children {
+		c.env = append(c.env, settings[c.Role]...)
 		switch c.Role {
 		case Gateway:
-			c.env = append(c.env, "COATCHECK_HTTP_ADDR="+c.Address, "COATCHECK_PLAIN_HTTP=true",
-				"COATCHECK_AUTH_ADDR="+strings.Join(auths, ","), "COATCHECK_CART_ADDR="+strings.Join(carts, ","))
+			c.env = append(c.env, "COATCHECK_HTTP_ADDR="+c.Address)
 			s.front.backends = append(s.front.backends, &backend{address: c.Address, admin: c.Admin})
-		case Auth:
-			c.env = append(c.env, "COATCHECK_SIGNING_KEYS_FILE="+files.signingKeys)
-			fallthrough
-		case Cart:
-			c.env = append(c.env, "COATCHECK_GRPC_ADDR="+c.Address,
-				"COATCHECK_REDIS_ADDRS="+redis.Address, "COATCHECK_REDIS_PASSWORD_FILE="+files.redisPassword)
+		case Auth, Cart:
+			c.env = append(c.env, "COATCHECK_GRPC_ADDR="+c.Address)
 		}
-		c.env = append(append([]string{}, inherited...), c.env...)
+		c.env = slices.Concat(inherited, c.env, o.Env[c.Role])
 		if c.log, err = os.OpenFile(filepath.Join(o.State, "log", c.Name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
 			return fmt.Errorf("opening the log of %s: %w", c.Name, err)
 		}
@@ -310,7 +361,7 @@ func (s *Shop) await(c *child, cmd *exec.Cmd, ended chan struct{}) {
 
 func (s *Shop) startLater(c *child) {
 	c.State = Restarting
-	c.again = time.AfterFunc(restartDelay, func() {
+	c.again = time.AfterFunc(s.options.RestartDelay, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if c.held || c.cmd != nil {
@@ -365,7 +416,7 @@ func (s *Shop) AwaitReady(ctx context.Context) error {
 }
 
 // Kill sends sig to the named process. One that this ends is started again
-// after a second. It is an error if the process does not run.
+// after the restart delay. It is an error if the process does not run.
 func (s *Shop) Kill(name string, sig syscall.Signal) error {
 	c, err := s.find(name)
 	if err != nil {
@@ -406,7 +457,9 @@ func (s *Shop) StartProcess(name string) error {
 	if c.cmd != nil {
 		return nil
 	}
-	c.Restarts++
+	if c.ended != nil { // a spare's first start is no restart
+		c.Restarts++
+	}
 	if err := s.start(c); err != nil {
 		s.startLater(c)
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -138,6 +139,97 @@ func TestStoppedProcessIsHeldDown(t *testing.T) {
 	}
 	if err := shop.StopProcess("cart-9"); err == nil {
 		t.Error("a process that the shop does not have was stopped")
+	}
+}
+
+func TestSparesComeAndGo(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	o.Spares, o.RestartDelay = 1, 100*time.Millisecond
+	shop := open(t, o)
+	for _, name := range []string{"auth-3", "cart-4", "gateway-3"} {
+		if p := byName(t, shop.Processes(), name); p.State != Stopped {
+			t.Errorf("before it comes, %+v", p)
+		}
+	}
+	if err := shop.StartProcess("gateway-3"); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, shop)
+	if p := byName(t, shop.Processes(), "gateway-3"); p.State != Running || p.Restarts != 0 {
+		t.Errorf("after it came, %+v", p)
+	}
+	within(t, 2*time.Second, "the new gateway gets its share", func() bool { return servedBy(t, shop, 9)["gateway-3"] == 3 })
+	if err := shop.StopProcess("gateway-1"); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, shop)
+	if count := servedBy(t, shop, 10); count["gateway-1"] != 0 || count["gateway-3"] != 5 {
+		t.Errorf("after gateway-1 went: %v", count)
+	}
+	killed := time.Now()
+	if err := shop.Kill("cart-1", syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 900*time.Millisecond, "cart-1 is back after the short delay", func() bool { return byName(t, shop.Processes(), "cart-1").Restarts == 1 })
+	if away := time.Since(killed); away < o.RestartDelay {
+		t.Errorf("cart-1 was away %v", away)
+	}
+}
+
+// TestThroughAndEnv asks the stand-ins what they were told.
+func TestThroughAndEnv(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t)
+	o.Spares = 1
+	o.Env = map[string][]string{Cart: {"COATCHECK_MAX_LINES=7", "COATCHECK_DRAIN_DELAY=0s"}}
+	var mu sync.Mutex
+	ways := map[string]string{}
+	o.Through = func(from, to, addr string) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		ways[from+">"+to] = addr
+		return from + ">" + to, nil
+	}
+	shop := open(t, o)
+	for _, c := range shop.children {
+		setting := func(name string) string {
+			value := ""
+			for _, kv := range c.env {
+				if v, ok := strings.CutPrefix(kv, name+"="); ok {
+					value = v // the last one counts
+				}
+			}
+			return value
+		}
+		want := map[string]string{}
+		switch c.Role {
+		case Gateway:
+			want["COATCHECK_AUTH_ADDR"] = "gateway>auth-1,gateway>auth-2,gateway>auth-3"
+			want["COATCHECK_CART_ADDR"] = "gateway>cart-1,gateway>cart-2,gateway>cart-3,gateway>cart-4"
+			want["COATCHECK_DRAIN_DELAY"] = drainDelay.String()
+		case Auth:
+			want["COATCHECK_REDIS_ADDRS"] = "auth>redis"
+		case Cart:
+			want["COATCHECK_REDIS_ADDRS"], want["COATCHECK_MAX_LINES"], want["COATCHECK_DRAIN_DELAY"] = "cart>redis", "7", "0s"
+		}
+		for name, value := range want {
+			if got := setting(name); got != value {
+				t.Errorf("%s has %s=%q, want %q", c.Name, name, got, value)
+			}
+		}
+		if addr, asked := ways["gateway>"+c.Name]; asked && addr != c.Address {
+			t.Errorf("the way to %s was asked for as %s", c.Name, addr)
+		}
+	}
+	if len(ways) != 9 {
+		t.Errorf("asked for %v", ways)
+	}
+	broken := testOptions(t)
+	broken.Through = func(string, string, string) (string, error) { return "", errors.New("no way") }
+	if shop, err := Start(broken); err == nil {
+		shop.Close()
+		t.Error("a shop without ways started")
 	}
 }
 

@@ -1,9 +1,15 @@
-// Command trial runs a whole shop on this machine and shows what it stands:
+// Command trial runs a whole shop on this machine, and shows what it stands:
 //
+//	trial run                 traffic and faults, then a verdict and a report
+//	trial scenarios           which faults there are to choose from
+//	trial check FILE          judges a history again
+//	trial compare             measures five ways to keep state
+//	trial redis-crash         what a crash of the machine costs Redis
 //	trial up | down | ps      open a shop, close it, list its processes
-//	trial demo                a tour on a shop of its own, with a verdict
+//	trial tour                a short scripted tour, each step on one line
 //
-// It expects the binaries gateway, auth and cart in its own folder.
+// It expects the binaries gateway, auth and cart (for compare stateful too) in
+// its own folder.
 package main
 
 import (
@@ -11,115 +17,104 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
+	"slices"
+	"strings"
 	"syscall"
-
-	"coatcheck/trial/local"
-	"coatcheck/trial/tour"
 )
 
-const usage = `usage: trial COMMAND [flags]
+// The exit codes beside 0.
+const (
+	exitFailed       = 1 // also of an error
+	exitUsage        = 2
+	exitInconclusive = 3
+)
 
-  up      open a shop on this machine and return when it serves
-  down    close it; its data stay
-  ps      list its processes
-  demo    a tour on a shop of its own: kills replicas, counts carts, says PASS or FAIL
+var (
+	errFailed       = errors.New("the trial failed") // the verdict, which is printed
+	errInconclusive = errors.New("the trial proved too little")
+)
 
-flags: -port N (8080; demo: any free one), -state FOLDER (.run/PORT), -bin FOLDER (trial's own)
-`
+// command is one of trial's. It defines its flags and returns what is to be done
+// once they are parsed.
+type command struct {
+	about string
+	args  string // that it takes beside flags
+	flags func(*flag.FlagSet) func(ctx context.Context, args []string) error
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		if !errors.Is(err, errFailed) {
-			fmt.Fprintln(os.Stderr, "trial:", err)
-		}
-		os.Exit(1)
+	err := dispatch(ctx, os.Args[1:])
+	switch {
+	case err == nil:
+	case errors.Is(err, errInconclusive):
+		os.Exit(exitInconclusive)
+	case errors.Is(err, errFailed):
+		os.Exit(exitFailed)
+	default:
+		fmt.Fprintln(os.Stderr, "trial:", err)
+		os.Exit(exitFailed)
 	}
 }
 
-// errFailed says that the verdict, which is printed, is FAIL.
-var errFailed = errors.New("the trial failed")
-
-func run(ctx context.Context, args []string) error {
-	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, usage)
-		os.Exit(2)
+func commands() map[string]command {
+	return map[string]command{
+		"run":         {"traffic and faults, then a verdict and a report", "", runFlags},
+		"scenarios":   {"list the scenarios of run", "", scenarioFlags},
+		"check":       {"judge a history again", "FILE", checkFlags},
+		"compare":     {"measure five ways to keep state", "", compareFlags},
+		"redis-crash": {"count what Redis loses when the machine crashes under it", "", crashFlags},
+		"up":          {"open a shop on this machine and return when it serves", "", upFlags},
+		"down":        {"close it; its data stay", "", downFlags},
+		"ps":          {"list its processes", "", psFlags},
+		"tour":        {"a short scripted tour on a shop of its own", "", tourFlags},
+		"supervise":   {"", "", superviseFlags}, // what up starts
 	}
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	all := commands()
+	if len(args) == 0 {
+		usage(all)
+	}
+	c, ok := all[args[0]]
+	if !ok {
+		usage(all)
+	}
+	set := flag.NewFlagSet("trial "+args[0], flag.ExitOnError)
+	set.Usage = func() {
+		fmt.Fprintf(set.Output(), "usage: trial %s\n", strings.TrimSpace(args[0]+" [flags] "+c.args))
+		set.PrintDefaults()
+	}
+	do := c.flags(set)
+	_ = set.Parse(args[1:])
+	if set.NArg() != len(strings.Fields(c.args)) {
+		set.Usage()
+		os.Exit(exitUsage)
+	}
+	return do(ctx, set.Args())
+}
+
+func usage(all map[string]command) {
+	fmt.Fprintln(os.Stderr, "usage: trial COMMAND [flags]; trial COMMAND -h lists the flags")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if all[name].about != "" {
+			fmt.Fprintf(os.Stderr, "  %-12s %s\n", name, all[name].about)
+		}
+	}
+	os.Exit(exitUsage)
+}
+
+// folder is this program's own, or "." if it can't be told.
+func folder() string {
 	program, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("finding this program's folder: %w", err)
+		return "."
 	}
-	command := args[0]
-	flags := flag.NewFlagSet("trial "+command, flag.ExitOnError)
-	port := flags.Int("port", 0, "public port on 127.0.0.1 (default 8080; demo: any free one)")
-	state := flags.String("state", "", "folder of the shop's data, keys and logs (default .run/PORT beside the binaries' folder; demo: a temporary one)")
-	bin := flags.String("bin", filepath.Dir(program), "folder of the binaries gateway, auth and cart")
-	_ = flags.Parse(args[1:])
-	if flags.NArg() > 0 || *port < 0 || *port > 65535 {
-		flags.Usage()
-		os.Exit(2)
-	}
-	if command == "demo" {
-		return demo(ctx, local.Options{Port: *port, State: *state, Bin: *bin})
-	}
-	if *port == 0 {
-		*port = 8080
-	}
-	if *state == "" {
-		*state = filepath.Join(filepath.Dir(filepath.Dir(program)), ".run", strconv.Itoa(*port))
-	}
-	options := local.Options{Port: *port, State: *state, Bin: *bin}
-	switch command {
-	case "up":
-		return local.Up(ctx, program, options, os.Stdout)
-	case "supervise":
-		options.Log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
-		return local.Supervise(ctx, options)
-	case "down":
-		return local.Down(*state, os.Stdout)
-	case "ps":
-		return local.List(ctx, *state, os.Stdout)
-	default:
-		fmt.Fprint(os.Stderr, usage)
-		os.Exit(2)
-		return nil
-	}
-}
-
-func demo(ctx context.Context, options local.Options) error {
-	temporary := options.State == ""
-	if temporary {
-		state, err := os.MkdirTemp("", "coatcheck-demo-")
-		if err != nil {
-			return err
-		}
-		options.State = state
-	}
-	shop, err := local.Start(options)
-	if err != nil {
-		if temporary {
-			_ = os.RemoveAll(options.State)
-		}
-		return err
-	}
-	defer shop.Close()
-	pass, err := tour.Run(ctx, shop, tour.Options{URL: "http://" + shop.Address(), Out: os.Stdout})
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w\n  logs: %s", err, filepath.Join(options.State, "log"))
-	case !pass:
-		fmt.Fprintf(os.Stderr, "trial: the logs are in %s\n", filepath.Join(options.State, "log"))
-		return errFailed
-	}
-	if temporary {
-		shop.Close()
-		_ = os.RemoveAll(options.State)
-	}
-	return nil
+	return filepath.Dir(program)
 }

@@ -1,0 +1,317 @@
+package check
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"coatcheck/trial/history"
+)
+
+// good is a history in which all went well: a guest adds, logs in, sets, checks
+// out, and goes; a request was retried, and one of a hot cart is unknown.
+func good() *tale {
+	return told().
+		op(history.Read, "s1.g1", shows(0, "")).
+		op(history.Add, "s1.g1", of("u1 a2"), unique, shows(1, "a2 u1")).
+		op(history.Set, "s1.g1", of("c3"), shows(2, "a2 c3 u1")).
+		op(history.Add, "s1.g1", of("a1"), again, replayed, shows(3, "a3 c3 u1")).
+		op(history.LogIn, "s1.u", from("s1.g1")).
+		op(history.Read, "s1.u", shows(1, "a3 c3 u1")).
+		op(history.Set, "s1.u", of("c3"), shows(1, "a3 c3 u1")). // changes nothing
+		op(history.CondSet, "s1.u", of("c1"), ifMatch(1), shows(2, "a3 c1 u1")).
+		op(history.CondSet, "s1.u", of("c9"), ifMatch(1), refused(412, "stale_version"), now(2, "a3 c1 u1")).
+		op(history.Remove, "s1.u", of("c0"), shows(3, "a3 u1")).
+		op(history.Checkout, "s1.u", ifMatch(3), placed("o1", "a3 u1")).
+		op(history.LogOut, "s1.u").
+		op(history.Probe, "s1.u", refused(401, "invalid_session")).
+		op(history.Add, "hot.1", of("v1"), unique, by("h1"), during(100, 110), led(1)).
+		op(history.Add, "hot.1", of("a1"), by("h2"), during(105, 115), shows(2, "a1 v1")).
+		op(history.Add, "hot.1", of("b5"), by("h3"), during(106, 120), unknown).
+		op(history.Add, "hot.1", of("a1"), by("h1"), during(121, 125), shows(4, "a2 b5 v1")).
+		op(history.Read, "s1.u", last, shows(4, "")).
+		op(history.Orders, "s1.u", last, placed("o1", "a3 u1")).
+		op(history.Read, "s1.g1", last, refused(409, "cart_moved")).
+		op(history.Read, "hot.1", last, shows(4, "a2 b5 v1")).
+		fault("kill", history.Gateway, 5, 6).
+		fault("cut", history.Outage, 100, 125).
+		end()
+}
+
+func TestGood(t *testing.T) {
+	v := good().judge(t, "", Limits{})
+	if !v.Pass {
+		t.Errorf("%s\n%s", v.Line, strings.Join(v.texts(), "\n"))
+	}
+	if want := "PASS  0 lost  0 doubled  0 failed of 11 acknowledged changes under 2 faults"; v.Line != want {
+		t.Errorf("line %q, want %q", v.Line, want)
+	}
+	for _, r := range v.Results {
+		if r.Looked == 0 {
+			t.Errorf("%s looked at nothing", r.Check)
+		}
+	}
+}
+
+// TestFindings: each check finds what is wrong, and the same history without it passes.
+func TestFindings(t *testing.T) {
+	end := func(t *tale, version uint64, text string) *tale {
+		return t.op(history.Read, "u", last, shows(version, text))
+	}
+	for name, c := range map[string]struct {
+		check     string
+		good, bad *tale
+		limits    Limits
+		want      []string
+	}{
+		"lost": {
+			check: "lost",
+			good:  end(told().op(history.Add, "u", of("a1"), unique, shows(1, "a1")), 1, "a1"),
+			bad:   end(told().op(history.Add, "u", of("a1"), unique, shows(1, "a1")), 1, ""),
+			want:  []string{"lost u: lost: a, acknowledged at 0.001 s, is in no cart and no order at the end"},
+		},
+		"lost, though an order before has the same": {
+			check: "lost",
+			good: told().op(history.Add, "u", of("a1"), unique, shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).
+				op(history.Add, "u", of("a1"), unique, shows(3, "a1")).op(history.Orders, "u", last, placed("o", "a1")).op(history.Read, "u", last, shows(3, "a1")),
+			bad: told().op(history.Add, "u", of("a1"), unique, shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).
+				op(history.Add, "u", of("a1"), unique, shows(3, "a1")).op(history.Orders, "u", last, placed("o", "a1"), placed("p", "")).op(history.Read, "u", last, shows(3, "")),
+			want: []string{"lost u: lost: a, acknowledged at 0.005 s, is in no cart and no order at the end"},
+		},
+		"stale": {
+			check: "lost",
+			good:  end(told().op(history.Add, "u", of("a1"), unique, during(0, 10)).op(history.Read, "u", by("x"), during(9, 20), shows(0, "")), 1, "a1"),
+			bad:   end(told().op(history.Add, "u", of("a1"), unique, during(0, 10)).op(history.Read, "u", by("x"), during(11, 20), shows(0, "")), 1, "a1"),
+			want:  []string{"lost u: stale: a, acknowledged at 0.010 s, was not shown at 0.020 s and was there later"},
+		},
+		"gone, though a checkout that is unknown may have taken it": {
+			check: "lost",
+			good: told().op(history.Add, "u", of("a1"), unique, shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), unknown).op(history.Read, "u", shows(2, "")).
+				op(history.Orders, "u", last, placed("o", "a1")).op(history.Read, "u", last, shows(2, "")),
+			bad: told().op(history.Add, "u", of("a1"), unique, shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), unknown).op(history.Read, "u", shows(2, "")).
+				op(history.Orders, "u", last, placed("o", "b1")).op(history.Read, "u", last, shows(2, "")),
+			want: []string{"lost u: lost: a, acknowledged at 0.001 s, is in no cart and no order at the end"},
+		},
+		"gone after log-in": {
+			check: "lost",
+			good:  end(told().op(history.Add, "g", of("a1"), unique, shows(1, "a1")).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(1, "a1")), 1, "a1"),
+			bad:   end(told().op(history.Add, "g", of("a1"), unique, shows(1, "a1")).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(0, "")), 1, "a1"),
+			want:  []string{"lost g: stale: a, acknowledged at 0.001 s, was not shown at 0.005 s and was there later"},
+		},
+		"sum too small": {
+			check: "bounds",
+			good:  end(told().op(history.Add, "u", of("a2"), led(1)).op(history.Add, "u", of("a1"), unknown), 1, "a2"),
+			bad:   end(told().op(history.Add, "u", of("a2"), led(1)).op(history.Add, "u", of("a1"), unknown), 1, "a1"),
+			want: []string{
+				"bounds u: a: 1 in carts and orders at the end, but 2 were acknowledged",
+				"bounds u: is shown a: 1 instead of 2 to 3",
+			},
+		},
+		"set and seen": {
+			check: "bounds",
+			good:  end(told().op(history.Add, "u", of("a2"), unknown).op(history.Set, "u", of("a5"), led(1)).op(history.Add, "u", of("a1"), led(2)), 3, "a8"),
+			bad:   end(told().op(history.Add, "u", of("a2"), unknown).op(history.Set, "u", of("a5"), led(1)).op(history.Add, "u", of("a1"), led(2)), 3, "a9"),
+			want:  []string{"bounds u: is shown a: 9 instead of 6 to 8"},
+		},
+		"an unknown set may come late": {
+			check: "bounds",
+			good: end(told().op(history.Set, "u", of("a2"), led(1)).op(history.Set, "u", of("a7"), unknown).op(history.Read, "u", shows(1, "a2")).
+				op(history.Add, "u", of("a1"), led(2)), 3, "a7"),
+			bad: end(told().op(history.Set, "u", of("a2"), led(1)).op(history.Set, "u", of("a7"), unknown).op(history.Read, "u", shows(1, "a2")).
+				op(history.Add, "u", of("a1"), led(2)), 3, "a1"),
+			want: []string{"bounds u: is shown a: 1 instead of 3 to 8"},
+		},
+		"doubled": {
+			check: "doubled",
+			good:  end(told().op(history.Add, "u", of("a2"), led(1)).op(history.Add, "u", of("a1"), unknown), 2, "a3"),
+			bad:   end(told().op(history.Add, "u", of("a2"), led(1)).op(history.Add, "u", of("a1"), unknown), 3, "a4"),
+			want:  []string{"doubled u: a: 4 in carts and orders at the end, but only 3 were added (2 acknowledged, 1 unknown)"},
+		},
+		"doubled under a set": {
+			check: "doubled",
+			good:  end(told().op(history.Set, "u", of("a1"), led(1)).op(history.Set, "u", of("a3"), again, led(2)), 2, "a3"),
+			bad:   end(told().op(history.Set, "u", of("a1"), led(1)).op(history.Set, "u", of("a3"), again, led(3)), 3, "a3"),
+			want:  []string{"doubled u: nothing led to 1 version(s) up to 3, where a request led to 3 that was sent 2 times"},
+		},
+		"a version for two changes": {
+			check: "versions",
+			good:  told().op(history.Add, "u", of("a1"), during(0, 10), led(1)).op(history.Set, "u", of("b1"), by("x"), during(0, 10), led(1)),
+			bad:   told().op(history.Add, "u", of("a1"), during(0, 10), led(1)).op(history.Add, "u", of("b1"), by("x"), during(0, 10), led(1)),
+			want:  []string{"versions u: two changes led to version 1"},
+		},
+		"a version with two contents": {
+			check: "versions",
+			good:  told().op(history.Set, "u", of("a1"), shows(1, "a1")).op(history.Read, "u", shows(1, "a1")),
+			bad:   told().op(history.Set, "u", of("a1"), shows(1, "a1")).op(history.Read, "u", shows(1, "a2")),
+			want:  []string{"versions u: version 1 was shown with two contents"},
+		},
+		"a version missing": {
+			check: "versions",
+			good:  told().op(history.Add, "u", of("b1"), unknown).op(history.Add, "u", of("a1"), shows(2, "a1 b1")),
+			bad:   told().op(history.Add, "u", of("a1"), shows(2, "a1 b1")).op(history.Add, "u", of("b1"), unknown),
+			want:  []string{"versions u: 1 version(s) up to 2 that no known request can have led to"},
+		},
+		"a version back": {
+			check: "versions",
+			good:  told().op(history.Add, "u", of("a1"), during(0, 10), led(2)).op(history.Add, "u", of("b1"), by("x"), during(10, 20), led(1)),
+			bad:   told().op(history.Add, "u", of("a1"), during(0, 10), led(2)).op(history.Add, "u", of("b1"), by("x"), during(11, 20), led(1)),
+			want:  []string{"versions u: a change led to version 1 after version 2 was answered"},
+		},
+		"a stale version": {
+			check: "versions",
+			good:  told().op(history.Add, "u", of("a1"), led(1)).op(history.Read, "u", shows(1, "a1")),
+			bad:   told().op(history.Add, "u", of("a1"), led(1)).op(history.Read, "u", shows(0, "")),
+			want:  []string{"versions u: version 0 was shown after version 1: a stale reading, or changes undone"},
+		},
+		"a condition that did not hold": {
+			check: "versions",
+			good:  told().op(history.Add, "u", of("a1"), led(1)).op(history.CondSet, "u", of("a2"), ifMatch(1), led(2)),
+			bad:   told().op(history.Add, "u", of("a1"), led(1)).op(history.Add, "u", of("a1"), led(2)).op(history.CondSet, "u", of("a2"), ifMatch(1), led(3)),
+			want:  []string{"versions u: a change for version 1 led to version 3"},
+		},
+		"started anew": {
+			check: "versions",
+			good:  told().op(history.Add, "u", of("a1"), shows(1, "a1")).op(history.Add, "u", of("a1"), shows(2, "a2")),
+			bad: told().op(history.Add, "u", of("a1"), shows(1, "a1")).
+				op(history.Add, "u", of("a1"), func(o *history.Op) { o.Version, o.ETag = 1, `"other.1.r"` }),
+			want: []string{"versions u: the cart was gone and started anew"},
+		},
+		"an order missing, and its lines": {
+			check: "accounts",
+			good:  told().op(history.Add, "u", of("a1"), led(1)).op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).op(history.Orders, "u", last, placed("o", "a1")).op(history.Read, "u", last, shows(2, "")),
+			bad:   told().op(history.Add, "u", of("a1"), led(1)).op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).op(history.Orders, "u", last).op(history.Read, "u", last, shows(2, "")),
+			want:  []string{"accounts u: of 1 units acknowledged, 1 are neither in carts nor in orders", "accounts u: order o was acknowledged and is not listed"},
+		},
+		"an order twice, and another than was answered": {
+			check: "accounts",
+			good:  told().op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).op(history.Orders, "u", last, placed("o", "a1")).op(history.Read, "u", last, shows(2, "")),
+			bad:   told().op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).op(history.Orders, "u", last, placed("o", "a1"), placed("o", "a2")).op(history.Read, "u", last, shows(2, "")),
+			want:  []string{"accounts u: order o is listed twice", "accounts u: order o is not listed with the lines that were answered"},
+		},
+		"an order of nobody": {
+			check: "accounts",
+			good:  told().op(history.Read, "u", shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), unknown).op(history.Orders, "u", last, placed("o", "a1")),
+			bad:   told().op(history.Read, "u", shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), unknown).op(history.Orders, "u", last, placed("o", "a1"), placed("p", "a1")),
+			want:  []string{"accounts u: order p is of no checkout that anybody tried"},
+		},
+		"an order of another version": {
+			check: "accounts",
+			good:  told().op(history.Read, "u", shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), placed("o", "a1")),
+			bad:   told().op(history.Read, "u", shows(1, "a1")).op(history.Checkout, "u", ifMatch(1), placed("o", "a2")),
+			want:  []string{"accounts u: order o is not what the cart was at version 1"},
+		},
+		"an order of two owners": {
+			check: "accounts",
+			good:  told().op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).op(history.Orders, "u", last, placed("o", "a1")).op(history.Orders, "v", last),
+			bad: told().op(history.Checkout, "u", ifMatch(1), placed("o", "a1")).op(history.Checkout, "v", ifMatch(1), unknown).
+				op(history.Orders, "u", last, placed("o", "a1")).op(history.Orders, "v", last, placed("o", "a1")),
+			want: []string{"accounts v: order o is also one of u"},
+		},
+		"hidden": {
+			check:  "hidden",
+			limits: Limits{Settle: 10 * time.Millisecond},
+			good:   told().op(history.Read, "u").op(history.Add, "u", of("a1"), during(130, 140), again).fault("kill", history.Gateway, 100, 120).fault("kill", history.Hidden, 100, 200),
+			bad:    told().op(history.Add, "u", of("a1"), during(131, 140), again).fault("kill", history.Gateway, 100, 120).fault("kill", history.Hidden, 100, 200),
+			want:   []string{"hidden u: attempt 1 of a add at 0.131 s failed with status 0: only kill was on"},
+		},
+		"hidden, under nothing": {
+			check: "hidden",
+			good:  told().op(history.Read, "u", refused(429, "slow_down")),
+			bad:   told().op(history.Read, "u", refused(500, "internal")),
+			want:  []string{"hidden u: attempt 1 of a read at 0.001 s failed with status 500: no fault was on"},
+		},
+		"logical": {
+			check: "logical",
+			good:  told().op(history.Add, "u", of("a1"), during(50, 99), again).op(history.Add, "u", of("a1"), during(101, 110), unknown).fault("redis-kill", history.Outage, 100, 101),
+			bad:   told().op(history.Add, "u", of("a1"), during(50, 99), unknown).fault("redis-kill", history.Outage, 100, 101).fault("kill", history.Gateway, 50, 60),
+			want:  []string{"logical u: a add sent at 0.050 s failed: unknown after 3 attempt(s), status 0 reset"},
+		},
+		"logical, settled late": {
+			check: "logical",
+			good:  told().op(history.Add, "u", of("a1"), func(o *history.Op) { o.Attempts = make([]history.Attempt, 3) }),
+			bad:   told().op(history.Add, "u", of("a1"), func(o *history.Op) { o.Attempts = make([]history.Attempt, 4) }),
+			want:  []string{"logical u: a add sent at 0.000 s failed: ok after 4 attempt(s), status 200"},
+		},
+		"logical, a session forgotten": {
+			check: "logical",
+			good:  told().op(history.Add, "u", of("a1"), refused(412, "stale_version")),
+			bad:   told().op(history.Add, "u", of("a1"), refused(401, "invalid_session")),
+			want:  []string{"logical u: a add sent at 0.000 s failed: failed after 1 attempt(s), status 401 invalid_session"},
+		},
+		"merged in part": {
+			check: "merges",
+			good:  told().op(history.Set, "u", of("a1"), shows(1, "a1")).op(history.Add, "g", of("a1 b1"), led(1)).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(2, "a2 b1")),
+			bad:   told().op(history.Set, "u", of("a1"), shows(1, "a1")).op(history.Add, "g", of("a1 b1"), led(1)).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(2, "a2")),
+			want:  []string{"merges u: after the log-in that moved g here is shown b: 0 instead of 1"},
+		},
+		"merged twice": {
+			check: "merges",
+			good:  told().op(history.Add, "g", of("a2"), led(1)).op(history.Add, "g", of("a1"), unknown).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(2, "a3")),
+			bad:   told().op(history.Add, "g", of("a2"), led(1)).op(history.Add, "g", of("a1"), unknown).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(2, "a4")),
+			want:  []string{"merges u: after the log-in that moved g here is shown a: 4 instead of 2 to 3"},
+		},
+		"merged again, later": {
+			check: "merges",
+			good:  told().op(history.Add, "g", of("a2"), led(1)).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(1, "a2")).op(history.Add, "u", of("a1"), shows(2, "a3")),
+			bad:   told().op(history.Add, "g", of("a2"), led(1)).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(1, "a2")).op(history.Add, "u", of("a1"), shows(3, "a5")),
+			want:  []string{"merges u: after the log-in that moved g here is shown a: 5 instead of 3"},
+		},
+		"merged, though the log-in was not answered": {
+			check: "merges",
+			good: told().op(history.Add, "g", of("a2"), led(1)).op(history.LogIn, "u", from("g"), unknown).op(history.LogIn, "u", from("h")).op(history.Read, "u", shows(1, "a2")).
+				op(history.Add, "h2", of("b1"), led(1)).op(history.LogIn, "u", from("h2")).op(history.Read, "u", shows(2, "a2 b1")),
+			bad: told().op(history.Add, "g", of("a2"), led(1)).op(history.LogIn, "u", from("g"), unknown).op(history.LogIn, "u", from("h")).op(history.Read, "u", shows(1, "a2")).
+				op(history.Add, "h2", of("b1"), led(1)).op(history.LogIn, "u", from("h2")).op(history.Read, "u", shows(2, "a2")),
+			want: []string{"merges u: after the log-in that moved h2 here is shown b: 0 instead of 1"},
+		},
+		"linearizable, without versions": {
+			check: "linearizable",
+			good: told().op(history.Add, "u", of("a1"), during(0, 10)).op(history.Add, "u", by("x"), of("a2"), during(5, 20), unknown).
+				op(history.Read, "u", during(30, 40), func(o *history.Op) { o.Shown = lines("a1") }).op(history.Read, "u", during(50, 60), func(o *history.Op) { o.Shown = lines("a3") }),
+			bad: told().op(history.Add, "u", of("a1"), during(0, 10)).op(history.Add, "u", by("x"), of("a2"), during(5, 20), unknown).
+				op(history.Read, "u", during(30, 40), func(o *history.Op) { o.Shown = lines("a3") }).op(history.Read, "u", during(50, 60), func(o *history.Op) { o.Shown = lines("a1") }),
+			want: []string{"linearizable u: no order of 4 requests, versions 0 to 0, explains their answers; the best one leaves 1 over"},
+		},
+		"linearizable, a change undone": {
+			check: "linearizable",
+			good: told().op(history.Add, "u", of("a1"), during(0, 10), shows(1, "a1")).op(history.Set, "u", by("x"), of("b1"), during(5, 20), unknown).
+				op(history.Set, "u", of("a4"), by("y"), during(6, 30), shows(3, "a4 b1")),
+			bad: told().op(history.Add, "u", of("a1"), during(0, 10), shows(1, "a1")).op(history.Set, "u", by("x"), of("b1"), during(5, 20), unknown).
+				op(history.Set, "u", of("a4"), by("y"), during(6, 30), shows(3, "a4")),
+			want: []string{"linearizable u: no order of 2 requests, versions 1 to 3, explains their answers; the best one leaves 1 over"},
+		},
+		"foreign": {
+			check: "foreign",
+			good:  told().op(history.Add, "g", of("a1"), refused(422, "line_limit")).op(history.LogIn, "u", from("g"), unknown).op(history.Read, "u", shows(1, "a1")),
+			bad:   told().op(history.Add, "g", of("a1"), refused(422, "line_limit")).op(history.Read, "u", shows(1, "a1")).op(history.LogIn, "u", from("g"), unknown),
+			want:  []string{"foreign u: a is shown, which nobody has put there"},
+		},
+		"revoked": {
+			check: "revoked",
+			good:  told().op(history.LogOut, "u", unknown).op(history.Probe, "u").op(history.LogOut, "u").op(history.Probe, "u", refused(401, "invalid_session")),
+			bad:   told().op(history.LogOut, "u").op(history.Probe, "u"),
+			want:  []string{"revoked u: a session that was ended was accepted at 0.003 s"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if v := c.good.judge(t, c.check, c.limits); len(v.Findings) > 0 {
+				t.Errorf("the good one:\n%s", strings.Join(v.texts(), "\n"))
+			} else if v.Results[0].Looked == 0 {
+				t.Error("looked at nothing in the good one")
+			}
+			v := c.bad.judge(t, c.check, c.limits)
+			if got := v.texts(); !slices.Equal(got, c.want) {
+				t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
+			for _, f := range v.Findings {
+				if len(f.Ops) == 0 || f.Ops[0].Client == "" {
+					t.Errorf("%q shows no requests", f.Text)
+				}
+			}
+			if v.Pass || !strings.HasPrefix(v.Line, "FAIL  ") {
+				t.Errorf("verdict %q", v.Line)
+			}
+		})
+	}
+}

@@ -1,0 +1,84 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"coatcheck/trial/history"
+)
+
+// hidden: no attempt fails (5xx, or no answer) but near a fault that clients may
+// notice. A fault of auth or cart is not one of these.
+func (j *judge) hidden() {
+	for _, o := range j.ops {
+		tries := o.attempts
+		if tries == nil {
+			tries = []attempt{{o.sent, o.answered, int32(o.status)}}
+		}
+		for i, a := range tries {
+			if met(j.outages, a.sent, a.answered, j.limits.Settle) || met(j.gateways, a.sent, a.answered, j.limits.Settle) {
+				continue
+			}
+			j.looked("hidden", 1)
+			if a.failed() {
+				j.find("hidden", o.cart, []*op{o}, "attempt %d of a %s at %s failed with status %d: %s", i+1, o.kind, at(a.answered), a.status, j.near(a))
+			}
+		}
+	}
+}
+
+func (j *judge) near(a attempt) string {
+	for _, f := range j.faults {
+		if f.Start <= a.answered && f.End+j.limits.Settle >= a.sent {
+			return "only " + f.Name + " was on"
+		}
+	}
+	return "no fault was on"
+}
+
+// maxAttempts is how often a request may be sent. One that was settled by more
+// has failed as a logical request, though its outcome is known.
+const maxAttempts = 3
+
+// logical: no request ends without success or a refusal but near an outage. That
+// a session or a password is not known is no refusal: who is asked for it has
+// not logged out.
+func (j *judge) logical() {
+	for _, o := range j.ops {
+		failed := o.outcome == history.Unknown || o.outcome == history.Failed && (o.status < 400 || o.status >= 500) ||
+			len(o.attempts) > maxAttempts && !o.last ||
+			o.outcome == history.Failed && o.kind != history.Probe && (o.code == "invalid_session" || o.code == "wrong_credentials")
+		if met(j.outages, o.sent, o.answered, j.limits.Settle) {
+			if failed {
+				j.failedInOutages++
+			}
+			continue
+		}
+		j.looked("logical", 1)
+		if failed {
+			j.find("logical", o.cart, []*op{o}, "a %s sent at %s failed: %s after %d attempt(s), status %s",
+				o.kind, at(o.sent), o.outcome, max(1, len(o.attempts)), strings.TrimSpace(fmt.Sprint(o.status, " ", o.code)))
+		}
+	}
+}
+
+// revoked: a session that an acknowledged log-out has ended is refused.
+func (j *judge) revoked() {
+	out := map[string]*op{} // the last log-out of each client
+	for _, o := range j.ops {
+		switch {
+		case o.kind == history.LogOut:
+			out[o.client] = o
+		case o.kind != history.Probe || o.outcome == history.Unknown:
+		case out[o.client] != nil && (out[o.client].outcome != history.OK || out[o.client].answered > o.sent):
+		default:
+			ops := []*op{o}
+			if out[o.client] != nil {
+				ops = []*op{out[o.client], o}
+			}
+			if j.looked("revoked", 1); o.outcome == history.OK {
+				j.find("revoked", o.cart, ops, "a session that was ended was accepted at %s", at(o.answered))
+			}
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package fault
+
+import (
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"coatcheck/trial/local"
+)
+
+// Scenario is a named sequence of faults.
+type Scenario struct {
+	Name, About string
+	// Length and Rate are those of the traffic, unless it is told otherwise:
+	// how long, and how many requests a second.
+	Length time.Duration
+	Rate   float64
+	// With fewer faults or acknowledged changes, a trial of that length and rate
+	// has shown too little.
+	LeastFaults, LeastChanges int
+	// Spares and Network say what the shop must be given, see local.Options.
+	Spares  int
+	Network bool
+	// faults yields until it is told to stop, or has no more.
+	faults func(*plan, func(Fault) bool)
+}
+
+// Faults are the faults for the shop with these processes, in order; most
+// scenarios have no end. The same seed and processes give the same faults.
+func (s Scenario) Faults(seed uint64, processes []local.Process) iter.Seq[Fault] {
+	return func(yield func(Fault) bool) {
+		p := &plan{rng: rand.New(rand.NewPCG(seed, 0)), processes: slices.Clone(processes), hits: map[string]int{}}
+		s.faults(p, yield)
+	}
+}
+
+var replicated = []string{local.Auth, local.Cart, local.Gateway}
+
+// Scenarios are all that there are. In the first every kind of fault happens.
+func Scenarios() []Scenario {
+	return []Scenario{
+		{
+			Name: "demo", About: "every kind of fault, in a minute and a half; Redis and the network come last",
+			Length: 90 * time.Second, Rate: 310, LeastFaults: 40, LeastChanges: 20_000, Spares: 1, Network: true, faults: demo,
+		},
+		{
+			Name: "processes", About: "gateway, auth and cart: killed, ended, frozen, rolled, scaled",
+			Length: time.Minute, Rate: 300, LeastFaults: 25, LeastChanges: 12_000, Spares: 1, faults: forever(processes(replicated...)),
+		},
+		{
+			Name: "hidden", About: "the same with auth and cart alone, of which no client may notice anything",
+			Length: time.Minute, Rate: 300, LeastFaults: 25, LeastChanges: 12_000, Spares: 1, faults: forever(processes(local.Auth, local.Cart)),
+		},
+		{
+			Name: "redis", About: "Redis is killed, or stopped for two seconds",
+			Length: time.Minute, Rate: 300, LeastFaults: 10, LeastChanges: 6_000, faults: forever(redis),
+		},
+		{
+			Name: "network", About: "between gateway, cart, auth and Redis all is swallowed, or delayed",
+			Length: time.Minute, Rate: 300, LeastFaults: 10, LeastChanges: 6_000, Network: true, faults: forever(wires),
+		},
+		{
+			Name: "rolling", About: "rolling restarts of each role, and scaling",
+			Length: time.Minute, Rate: 300, LeastFaults: 12, LeastChanges: 12_000, Spares: 1, faults: forever(rolling),
+		},
+		{
+			Name: "long", About: "every kind of fault for 20 minutes, at least 500 kills",
+			Length: 20 * time.Minute, Rate: 520, LeastFaults: 650, LeastChanges: 500_000, Spares: 1, Network: true, faults: forever(cycle),
+		},
+		{
+			Name: "none", About: "no fault",
+			Length: time.Minute, Rate: 300, LeastChanges: 12_000, faults: func(*plan, func(Fault) bool) {},
+		},
+	}
+}
+
+// Named returns the scenario with this name.
+func Named(name string) (Scenario, bool) {
+	all := Scenarios()
+	i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
+	if i < 0 {
+		return Scenario{}, false
+	}
+	return all[i], true
+}
+
+// step draws the next fault.
+type step func(*plan) Fault
+
+func forever(steps func(*plan) []step) func(*plan, func(Fault) bool) {
+	return func(p *plan, yield func(Fault) bool) {
+		for p.make(steps(p), yield) {
+		}
+	}
+}
+
+// times repeats steps.
+func times(n int, steps ...step) []step { return slices.Repeat(steps, n) }
+
+// Faults of one class are kept together: while clients may notice one, and a
+// little longer, nobody can tell whether they would have noticed another.
+
+// demo is the only one with an end.
+func demo(p *plan, yield func(Fault) bool) {
+	hits := func(roles ...string) (steps []step) {
+		for _, role := range roles {
+			steps = append(steps, times(5, kills(role))...)
+			steps = append(steps, times(2, ends(Term, role), scales(role))...)
+			steps = append(steps, rolls(role), freezes(role))
+		}
+		return p.shuffle(steps)
+	}
+	outages := slices.Concat(times(2, kills(local.Redis)), []step{redisStop}, wires(p))
+	p.make(slices.Concat(hits(local.Auth, local.Cart), hits(local.Gateway), p.shuffle(outages)), yield)
+}
+
+func processes(roles ...string) func(*plan) []step {
+	return func(p *plan) (all []step) {
+		for _, role := range roles {
+			steps := slices.Concat(times(6, kills(role)), times(2, ends(Term, role), scales(role)))
+			all = append(all, p.shuffle(append(steps, p.rare(role)))...)
+		}
+		return all
+	}
+}
+
+func redis(p *plan) []step {
+	return p.shuffle(append(times(3, kills(local.Redis)), redisStop))
+}
+
+func wires(p *plan) []step {
+	var steps []step
+	for _, way := range [][2]string{{local.Cart, local.Redis}, {local.Auth, local.Redis}, {local.Gateway, local.Cart}} {
+		steps = append(steps,
+			func(*plan) Fault { return cut(way[0], way[1]) },
+			func(*plan) Fault { return slow(way[0], way[1]) })
+	}
+	return p.shuffle(steps)
+}
+
+func rolling(p *plan) []step {
+	var steps []step
+	for _, role := range replicated {
+		steps = append(steps, p.shuffle([]step{rolls(role), scales(role), scales(role)})...)
+	}
+	return steps
+}
+
+// cycle takes about 20 s and kills a dozen.
+func cycle(p *plan) []step {
+	var hidden []step
+	for _, role := range []string{local.Auth, local.Cart} {
+		hidden = append(hidden, times(4, kills(role))...)
+	}
+	gateway := times(4, kills(local.Gateway))
+	term := p.pick(replicated)
+	if term == local.Gateway {
+		gateway = append(gateway, ends(Term, term), p.rare(term))
+	} else {
+		hidden = append(hidden, ends(Term, term), p.rare(term))
+	}
+	outages := append(wires(p)[:3], kills(local.Redis), kills(local.Redis), redisStop)
+	return slices.Concat(p.shuffle(hidden), p.shuffle(gateway), p.shuffle(outages)[:1])
+}
+
+// rare is a fault that takes longer, or is done less often.
+func (p *plan) rare(role string) step {
+	return p.shuffle([]step{freezes(role), rolls(role), scales(role), scales(role)})[0]
+}
+
+func redisStop(*plan) Fault { return redisDown() }
+
+func kills(role string) step { return ends(Kill, role) }
+
+func ends(kind, role string) step {
+	return func(p *plan) Fault { return end(kind, p.replica(kind, role)) }
+}
+
+func freezes(role string) step { return func(p *plan) Fault { return freeze(p.replica(Stop, role)) } }
+
+func rolls(role string) step { return func(*plan) Fault { return roll(role) } }
+
+// scales goes up while there is a spare, else down.
+func scales(role string) step {
+	return func(p *plan) Fault {
+		spare := slices.IndexFunc(p.processes, func(c local.Process) bool { return c.Role == role && c.State == local.Stopped })
+		if spare < 0 {
+			gone := p.replica(ScaleDown, role)
+			p.processes[slices.Index(p.processes, gone)].State = local.Stopped
+			return scaleDown(gone)
+		}
+		c := &p.processes[spare]
+		for _, kind := range []string{Kill, Term, Stop, ScaleDown} { // else it would be hit until it has caught up
+			p.hits[kind+c.Name] = p.hits[kind+p.least(kind, role)[0].Name]
+		}
+		c.State = local.Running
+		return scaleUp(*c)
+	}
+}
+
+// plan draws faults and keeps book of who will be running, so that what it
+// draws depends on nothing but the seed.
+type plan struct {
+	rng       *rand.Rand
+	processes []local.Process
+	hits      map[string]int // by kind and name
+}
+
+// make draws and yields one fault for each step; false means stop.
+func (p *plan) make(steps []step, yield func(Fault) bool) bool {
+	for _, s := range steps {
+		if !yield(s(p)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *plan) pick(of []string) string { return of[p.rng.IntN(len(of))] }
+
+func (p *plan) shuffle(steps []step) []step {
+	p.rng.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+	return steps
+}
+
+// replica draws one of the running replicas that were hit least by this kind.
+func (p *plan) replica(kind, role string) local.Process {
+	least := p.least(kind, role)
+	drawn := least[p.rng.IntN(len(least))]
+	p.hits[kind+drawn.Name]++
+	return drawn
+}
+
+func (p *plan) least(kind, role string) []local.Process {
+	var least []local.Process
+	for _, c := range p.processes {
+		if c.Role != role || c.State == local.Stopped {
+			continue
+		}
+		if len(least) > 0 && p.hits[kind+c.Name] < p.hits[kind+least[0].Name] {
+			least = least[:0]
+		}
+		if len(least) == 0 || p.hits[kind+c.Name] == p.hits[kind+least[0].Name] {
+			least = append(least, c)
+		}
+	}
+	return least
+}

@@ -1,0 +1,103 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"coatcheck/trial/check"
+	"coatcheck/trial/fault"
+	"coatcheck/trial/history"
+	"coatcheck/trial/report"
+)
+
+// mostCPU is the share of the machine that a trial may take, so that it does not
+// measure itself.
+const mostCPU = 1.0 / 3
+
+// Verdict is how a trial ended.
+type Verdict = report.Verdict
+
+// Judge checks the history in the file, writes report.html and report.json
+// beside it, and prints what came out, the verdict in the last line.
+func Judge(path string, out io.Writer) (Verdict, error) {
+	limits, wrong, err := limitsOf(path)
+	if err != nil {
+		return "", err
+	}
+	v, err := check.Check(path, limits)
+	if err != nil {
+		return "", err
+	}
+	if share := v.Figures.TrialCPU; share > mostCPU {
+		wrong = append(wrong, fmt.Sprintf("the trial itself took %.0f %% of the machine, of at most %.0f %%", 100*share, 100*mostCPU))
+	}
+	if len(wrong) > 0 {
+		v.Inconclusive = append(v.Inconclusive, wrong...)
+		if v.Pass {
+			v.Pass, v.Line = false, "FAIL INCONCLUSIVE"+strings.TrimPrefix(v.Line, "PASS")+": "+strings.Join(wrong, "; ")
+		}
+	}
+	verdict := report.Pass
+	switch {
+	case len(v.Findings) > 0:
+		verdict = report.Fail
+	case !v.Pass:
+		verdict = report.Inconclusive
+	}
+	if err := report.Write(filepath.Dir(path), path, input(verdict, v)); err != nil {
+		return verdict, err
+	}
+	summary(out, v)
+	fmt.Fprintf(out, "report  %s\n%s\n", filepath.Join(filepath.Dir(path), "report.html"), v.Line)
+	return verdict, nil
+}
+
+// limitsOf are what a trial such as the one in the file must have shown, and
+// what went wrong with its faults.
+func limitsOf(path string) (limits check.Limits, wrong []string, err error) {
+	var run *history.Run
+	missed, inOutages, sent := 0, 0, 0
+	err = history.Scan(path, func(r history.Record) error {
+		if r.Run != nil {
+			run = r.Run
+		}
+		if r.End != nil {
+			missed, inOutages = r.End.Missed, r.End.MissedInOutages
+		}
+		if r.Op != nil && slices.Contains(history.Traffic, r.Op.Kind) {
+			sent++
+		}
+		if r.Fault != nil && r.Fault.Error != "" {
+			wrong = append(wrong, "a fault went wrong: "+r.Fault.Error)
+		}
+		return nil
+	})
+	if err == nil && run == nil {
+		err = errors.New("the history does not say what was run")
+	}
+	if err != nil {
+		return limits, nil, err
+	}
+	limits = check.DefaultLimits()
+	limits.Faults, limits.Acknowledged = 0, 0
+	// In an outage every client waits: to go on sending would take as many
+	// clients, each with a password, as there are requests in five seconds.
+	limits.Missed += float64(inOutages) / float64(max(1, missed+sent))
+	limits.BeforeFaults = int(min(float64(limits.BeforeFaults), run.Rate*quiet(run.Length).Seconds()/2))
+	s, known := fault.Named(run.Scenario)
+	if !known {
+		return limits, wrong, nil
+	}
+	share := min(1, run.Length.Seconds()/s.Length.Seconds())
+	limits.Faults = int(float64(s.LeastFaults) * share)
+	limits.Acknowledged = int(float64(s.LeastChanges) * share * min(1, run.Rate/s.Rate))
+	limits.AcrossKills = int(float64(limits.AcrossKills) * share)
+	if s.LeastFaults == 0 || s.Name == "network" {
+		limits.AcrossKills = 0 // it kills nothing, as far as is known
+	}
+	return limits, wrong, nil
+}

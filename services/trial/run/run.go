@@ -1,0 +1,236 @@
+// Package run is one trial from its start to its verdict: a shop, traffic,
+// faults meanwhile, the last reading, the checks, the report.
+//
+// The hazard is a trial that passes because it did not take place: a fault that
+// could not be made is in the history with its error, and a trial that was
+// broken off has no verdict at all.
+package run
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"coatcheck/trial/fault"
+	"coatcheck/trial/history"
+	"coatcheck/trial/local"
+	"coatcheck/trial/traffic"
+)
+
+const (
+	// warmUp is traffic before the first fault, to compare with (less in a short
+	// trial), and cool is traffic after the last one.
+	warmUp = 6 * time.Second
+	cool   = 3 * time.Second
+	// openBound is how long a shop may take until it serves.
+	openBound = 30 * time.Second
+	replicas  = 3
+	// shoppers is enough that somebody is idle while a replica's death makes
+	// others wait; more would take longer to register.
+	shoppers = 160
+)
+
+// Options say which trial. Dir, Scenario (or Target), Rate and Out are needed.
+type Options struct {
+	// Dir gets the history, the report, and the shop's logs. What an earlier
+	// trial left there is replaced.
+	Dir      string
+	Scenario fault.Scenario
+	Seed     uint64
+	Rate     float64       // logical requests a second
+	Length   time.Duration // of the traffic; 0 is the scenario's
+	Bin      string        // folder with the binaries of the shop
+
+	// Target is the URL of a shop that runs already, instead of one of the
+	// trial's own. Its faults are Command, a line for sh, every Every.
+	Target  string
+	Command string
+	Class   history.Class
+	Every   time.Duration
+
+	Out io.Writer
+}
+
+// Run runs a trial, and prints how it goes. An error means that it has no
+// verdict: it could not be started, or was broken off.
+func Run(ctx context.Context, o Options) (Verdict, error) {
+	if o.Length == 0 {
+		o.Length = o.Scenario.Length
+	}
+	unlock, err := prepare(o.Dir)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	path := filepath.Join(o.Dir, "history.jsonl")
+	if err := record(ctx, o, path); err != nil {
+		if o.Target == "" {
+			err = fmt.Errorf("%w\n  logs: %s", err, filepath.Join(o.Dir, "shop", "log"))
+		}
+		return "", err
+	}
+	return Judge(path, o.Out)
+}
+
+// prepare makes the folder and takes it for this process.
+func prepare(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("the trial's folder: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the trial's folder: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("another trial runs in %s: choose another folder with -dir", dir)
+	}
+	for _, old := range []string{"shop", "history.jsonl", "report.html", "report.json"} {
+		if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
+			return nil, fmt.Errorf("the trial's folder: %w", err)
+		}
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
+// trial is one that runs.
+type trial struct {
+	Options
+	start   time.Time // the zero of all times in the history
+	history *history.Writer
+	traffic *traffic.Traffic
+	env     fault.Env
+	view    *view
+	missed  int // requests, in outages; the faults' own until they are over
+}
+
+// record runs traffic and faults and writes their history.
+func record(ctx context.Context, o Options, path string) (err error) {
+	t := &trial{Options: o}
+	target := o.Target
+	if target == "" {
+		shop, network, err := open(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer network.Close()
+		defer shop.Close()
+		t.env = fault.Env{Shop: shop, Network: network}
+		target = "http://" + shop.Address()
+	}
+	t.start = time.Now()
+	t.history, err = history.Create(path, history.Run{
+		Started: t.start, Scenario: o.Scenario.Name, Seed: o.Seed, Target: target, Rate: o.Rate, Length: o.Length,
+		Machine: fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0)), Version: version(),
+	})
+	if err != nil {
+		return err
+	}
+	t.view = newView(o.Out, o.Length)
+	t.traffic, err = traffic.New(ctx, traffic.Options{
+		Target: target, Rate: o.Rate, Length: o.Length, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers,
+		Sink: func(op *history.Op) {
+			t.history.Write(history.Record{Op: op})
+			t.view.op(op)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	t.view.follow(t.traffic.Live)
+	t.view.Start()
+	defer t.view.Stop()
+
+	began, before := time.Now(), cpu()
+	var faults sync.WaitGroup
+	faults.Go(func() { t.makeFaults(ctx) })
+	err = t.traffic.Run(ctx)
+	faults.Wait()
+	if err != nil {
+		return err
+	}
+	end := history.End{OwnCPU: cpu() - before, TotalCPU: float64(runtime.GOMAXPROCS(0)) * time.Since(began).Seconds()}
+	t.view.do("reading every cart and order")
+	if err := t.traffic.Finish(ctx); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		// What was not read, the checks miss.
+		fmt.Fprintf(t.view, "%v\n", err)
+	}
+	end.At, end.Missed, end.MissedInOutages = time.Since(t.start), t.traffic.Live().Missed, t.missed
+	return t.history.Close(end)
+}
+
+// open starts a shop of the trial's own.
+func open(ctx context.Context, o Options) (*local.Shop, *fault.Network, error) {
+	file := filepath.Join(o.Dir, "shop", "catalogue.json")
+	if err := writeCatalogue(file); err != nil {
+		return nil, nil, err
+	}
+	network := fault.NewNetwork()
+	options := local.Options{
+		State: filepath.Join(o.Dir, "shop"), Bin: o.Bin, Gateways: replicas, Auths: replicas, Carts: replicas,
+		Spares: o.Scenario.Spares, RestartDelay: restartDelay,
+		Env: map[string][]string{
+			local.Cart: {"COATCHECK_CATALOGUE_FILE=" + file},
+			// Half of the default, since the replicas share this machine's cores.
+			local.Auth: {"COATCHECK_MAX_PASSWORD_HASHES=2"},
+		},
+	}
+	if o.Scenario.Network {
+		options.Through = network.Through
+	}
+	shop, err := local.Start(options)
+	if err == nil {
+		ready, cancel := context.WithTimeout(ctx, openBound)
+		defer cancel()
+		if err = shop.AwaitReady(ready); err != nil {
+			shop.Close()
+		}
+	}
+	if err != nil {
+		network.Close()
+		return nil, nil, err
+	}
+	return shop, network, nil
+}
+
+// weights are mostly changes, for it is they that can be lost. Log-ins are few:
+// each costs the shop as much as twenty other requests, and on a small machine
+// the passwords would leave nothing for the carts.
+func weights() map[history.Kind]int {
+	return map[history.Kind]int{
+		history.Add: 230, history.Set: 36, history.CondSet: 36, history.Remove: 28,
+		history.Read: 30, history.LogIn: 11, history.Checkout: 14,
+	}
+}
+
+// version is the revision that this program was built from, as far as it knows.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return info.Main.Version
+}
+
+// cpu is what this process has used until now, in seconds.
+func cpu() float64 {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
+}
