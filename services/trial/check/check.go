@@ -245,14 +245,14 @@ const maxOps = 12
 
 // complete reads the requests of the findings.
 func (j *judge) complete(records scan) ([]Finding, error) {
-	wanted := map[int]*history.Op{}
+	wanted := map[int32]*history.Op{}
 	for _, f := range j.findings {
 		for _, o := range f.ops[:min(len(f.ops), maxOps)] {
 			wanted[o.at] = nil
 		}
 	}
 	if len(wanted) > 0 {
-		at := 0
+		at := int32(0)
 		if err := records(func(r history.Record) error {
 			if r.Op != nil {
 				if _, ok := wanted[at]; ok {

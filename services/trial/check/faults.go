@@ -13,7 +13,7 @@ func (j *judge) hidden() {
 	for _, o := range j.ops {
 		tries := o.attempts
 		if tries == nil {
-			tries = []attempt{{o.sent, o.answered, int32(o.status)}}
+			tries = []attempt{{o.sent, o.answered, o.status}}
 		}
 		for i, a := range tries {
 			if met(j.outages, a.sent, a.answered, j.limits.Settle) || met(j.gateways, a.sent, a.answered, j.limits.Settle) {
@@ -64,7 +64,7 @@ func (j *judge) logical() {
 
 // revoked: a session that an acknowledged log-out has ended is refused.
 func (j *judge) revoked() {
-	out := map[string]*op{} // the last log-out of each client
+	out := map[int32]*op{} // the last log-out of each client
 	for _, o := range j.ops {
 		switch {
 		case o.kind == history.LogOut:

@@ -248,7 +248,7 @@ func (s *search) either(from choice, known []*move) (t *trouble, used map[*move]
 
 // solve searches for an order of a segment, and tells which open moves it takes.
 func (s *search) solve(g *segment) (*trouble, map[*move]bool) {
-	clients := map[string]int{}
+	clients := map[int32]int{}
 	var ops []porcupine.Operation
 	for _, m := range slices.Concat(g.known, g.open) {
 		client, ok := clients[m.op.client]

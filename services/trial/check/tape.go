@@ -11,7 +11,7 @@ import (
 	"coatcheck/trial/history"
 )
 
-// tape is a history in memory, in about 400 bytes a request.
+// tape is a history in memory, in about 300 bytes a request.
 type tape struct {
 	run    *history.Run
 	end    *history.End
@@ -28,7 +28,9 @@ type tape struct {
 	names    map[string]*cart
 	words    map[string]string // one copy of each
 	marks    map[string]mark   // incarnations
+	clients  map[string]int32  // numbers
 	spare    []line            // to cut lines from
+	common   rare              // always empty
 }
 
 // sku is a product, by number.
@@ -55,25 +57,30 @@ type stamp struct {
 
 // op is a logical request.
 type op struct {
-	at             int // among the file's ops
-	client         string
+	at             int32 // among the file's ops
+	client         int32 // by number
+	cart           *cart
 	kind           history.Kind
 	outcome        history.Outcome
-	status         int
-	code           string
-	cart, from     *cart
 	sent, answered time.Duration
 	lines          []line // by SKU
-	unique, last   bool
-	replayed       bool
+	shown          []line // by SKU: the cart that came with the answer, whatever the outcome, if shows
 	// led is the version that an acknowledged change led to, 0 if not known.
 	led uint64
-	// saw is the version of the cart that came with the answer, shown the cart,
-	// if shows; whatever the outcome.
-	saw    stamp
-	shows  bool
-	shown  []line // by SKU
-	named  stamp  // If-Match
+	// saw is the version of the cart that came with the answer.
+	saw          stamp
+	status       int16
+	shows        bool
+	unique, last bool
+	replayed     bool
+	*rare
+}
+
+// rare is what few requests have; the others share an empty one.
+type rare struct {
+	from   *cart
+	code   string
+	named  stamp // If-Match
 	orders []order
 	// attempts are nil if there was one, and it was answered with less than 500.
 	attempts []attempt
@@ -86,7 +93,7 @@ type order struct {
 
 type attempt struct {
 	sent, answered time.Duration
-	status         int32
+	status         int16
 }
 
 func (a attempt) failed() bool { return a.status == 0 || a.status >= 500 }
@@ -156,7 +163,7 @@ type family struct {
 func load(records scan) (*tape, error) {
 	t := &tape{
 		numbers: map[string]sku{}, names: map[string]*cart{}, words: map[string]string{},
-		marks: map[string]mark{"": unmarked, "0": absent},
+		marks: map[string]mark{"": unmarked, "0": absent}, clients: map[string]int32{},
 	}
 	err := records(func(r history.Record) error {
 		switch {
@@ -193,14 +200,24 @@ func load(records scan) (*tape, error) {
 
 func (t *tape) add(h *history.Op) {
 	o := &op{
-		at: len(t.ops), client: t.word(h.Client), kind: history.Kind(t.word(string(h.Kind))), outcome: history.Outcome(t.word(string(h.Outcome))),
-		status: h.Status, code: t.word(h.Code), cart: t.cart(h.Cart), from: t.cart(h.From), sent: h.Sent, answered: h.Answered,
-		lines: t.lines(h.Lines), unique: h.Unique, last: h.Last, replayed: h.Replayed,
-		led: h.Version, saw: t.stamp(h.ETag), shown: t.lines(h.Shown), named: t.stamp(h.IfMatch),
+		at: int32(len(t.ops)), client: t.client(h.Client), cart: t.cart(h.Cart),
+		kind: history.Kind(t.word(string(h.Kind))), outcome: history.Outcome(t.word(string(h.Outcome))),
+		sent: h.Sent, answered: h.Answered, lines: t.lines(h.Lines), shown: t.lines(h.Shown),
+		led: h.Version, saw: t.stamp(h.ETag), status: int16(h.Status),
+		shows: h.Shown != nil, unique: h.Unique, last: h.Last, replayed: h.Replayed, rare: &t.common,
 	}
-	// An empty cart may have been left out of the record. A read that was
-	// answered always shows one.
-	o.shows = h.Shown != nil || h.Kind == history.Read && h.Outcome == history.OK && h.Status != 304
+	again := len(h.Attempts) > 1 || len(h.Attempts) == 1 && (h.Attempts[0].Status == 0 || h.Attempts[0].Status >= 500)
+	if h.From != "" || h.Code != "" || h.IfMatch != "" || len(h.Ordered) > 0 || again {
+		o.rare = &rare{from: t.cart(h.From), code: t.word(h.Code), named: t.stamp(h.IfMatch)}
+		for _, ord := range h.Ordered {
+			o.orders = append(o.orders, order{id: t.word(ord.ID), lines: t.lines(ord.Lines)})
+		}
+	}
+	if again {
+		for _, a := range h.Attempts {
+			o.attempts = append(o.attempts, attempt{sent: a.Sent, answered: a.Answered, status: int16(a.Status)})
+		}
+	}
 	switch {
 	case h.Outcome != history.OK || !o.change():
 		o.led = 0
@@ -210,14 +227,6 @@ func (t *tape) add(h *history.Op) {
 	}
 	if o.kind == history.Read && o.saw.mark == unmarked && h.Version > 0 {
 		o.saw.n = h.Version
-	}
-	for _, ord := range h.Ordered {
-		o.orders = append(o.orders, order{id: ord.ID, lines: t.lines(ord.Lines)})
-	}
-	if len(h.Attempts) > 1 || len(h.Attempts) == 1 && (h.Attempts[0].Status == 0 || h.Attempts[0].Status >= 500) {
-		for _, a := range h.Attempts {
-			o.attempts = append(o.attempts, attempt{sent: a.Sent, answered: a.Answered, status: int32(a.Status)})
-		}
 	}
 	t.ops = append(t.ops, o)
 	if o.cart == nil {
@@ -242,6 +251,15 @@ func (t *tape) word(s string) string {
 	}
 	t.words[s] = s
 	return s
+}
+
+func (t *tape) client(name string) int32 {
+	number, ok := t.clients[name]
+	if !ok {
+		number = int32(len(t.clients))
+		t.clients[name] = number
+	}
+	return number
 }
 
 func (t *tape) cart(name string) *cart {
