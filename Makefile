@@ -44,23 +44,23 @@ redis-crash: build redis strace ## what Redis loses when the machine crashes und
 
 ## Build and check
 
-build: ## the binaries, into .bin
+build: go ## the binaries, into .bin
 	@go build -trimpath -o $(BIN)/ $(foreach s,$(SERVICES) trial,./services/$s/cmd/$s)
 
 $(BIN)/trial:
 	@go build -trimpath -o $@ ./services/trial/cmd/trial
 
-test: redis strace ## all tests
+test: go redis strace ## all tests
 	go test work
 
-race: redis strace ## all tests with the race detector
+race: go redis strace ## all tests with the race detector
 	CGO_ENABLED=1 go test -race work
 
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l proto services | tee /dev/stderr)"
 	go vet work
 
-cover: redis strace ## statement coverage of each service without its main; fails below COVERAGE (85) percent
+cover: go redis strace ## statement coverage of each service without its main; fails below COVERAGE (85) percent
 	@mkdir -p $(BIN); for s in $(SERVICES); do of=$$(go list ./services/$$s/... | grep -v /cmd/ | paste -sd, -); \
 	go test -coverprofile=$(BIN)/$$s.out -coverpkg=$$of ./services/$$s/... > $(BIN)/$$s.log || { cat $(BIN)/$$s.log; exit 1; }; \
 	go tool cover -func=$(BIN)/$$s.out | awk -v s=$$s -v least=$(COVERAGE) '/^total:/ { sub("%", "", $$3); printf "%-8s %s %%\n", s, $$3; exit $$3 < least }'; done
@@ -82,6 +82,9 @@ verify-proto: proto ## the protos are clean, and what is committed is what they 
 $(BIN)/.proto-tools: proto/tools/go.mod proto/tools/go.sum
 	GOWORK=off GOBIN=$(BIN) go -C proto/tools install tool && touch $@
 
+go:
+	@command -v go > /dev/null || { echo "go is missing: install Go 1.26 or later, see go.dev/dl" >&2; exit 1; }
+
 # As root on Debian it is installed, without leaving the system's own Redis running.
 redis:
 	@command -v redis-server > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
@@ -99,4 +102,4 @@ strace:
 clean: ## remove what was built; shops that run and their data stay
 	rm -rf $(BIN)
 
-.PHONY: help demo trial trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean
+.PHONY: go help demo trial trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean
