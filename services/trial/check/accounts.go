@@ -30,7 +30,7 @@ func (j *judge) accounts() {
 		for _, b := range c.bought {
 			j.looked("accounts", 1)
 			if other := owners[b.id]; other != nil && other != c {
-				j.twice["order "+b.id] = true
+				j.double("accounts", "order "+b.id)
 				j.find("accounts", c, []*op{other.list, c.list}, "order %s is also one of %s", b.id, other.name)
 			}
 			owners[b.id] = c
@@ -42,7 +42,7 @@ func (j *judge) accounts() {
 				return !known || slices.Equal(lines, b.lines)
 			})
 			if i < 0 {
-				j.twice["order "+b.id] = true
+				j.double("accounts", "order "+b.id)
 				j.find("accounts", c, append(c.unanswered(), c.list), "order %s is of no checkout that anybody tried", b.id)
 				continue
 			}
@@ -97,7 +97,7 @@ func (j *judge) listed(c *cart, o *op, own order) {
 			continue
 		}
 		if times++; times == 2 {
-			j.twice["order "+own.id] = true
+			j.double("accounts", "order "+own.id)
 			j.find("accounts", c, []*op{o, c.list}, "order %s is listed twice", own.id)
 		}
 		if !slices.Equal(listed.lines, own.lines) {
@@ -105,7 +105,7 @@ func (j *judge) listed(c *cart, o *op, own order) {
 		}
 	}
 	if times == 0 {
-		j.gone["order "+own.id] = true
+		j.lose("accounts", "order "+own.id)
 		j.find("accounts", c, []*op{o, c.list}, "order %s was acknowledged and is not listed", own.id)
 	}
 }

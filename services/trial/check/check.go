@@ -224,6 +224,20 @@ func (j *judge) looked(check string, n int) {
 	}
 }
 
+// lose counts a thing that was lost, and double one that is there twice, each
+// thing once, if the check was asked for.
+func (j *judge) lose(check, thing string) {
+	if j.results[check] != nil {
+		j.gone[thing] = true
+	}
+}
+
+func (j *judge) double(check, thing string) {
+	if j.results[check] != nil {
+		j.twice[thing] = true
+	}
+}
+
 // find notes a violation.
 func (j *judge) find(check string, c *cart, ops []*op, format string, args ...any) {
 	r := j.results[check]

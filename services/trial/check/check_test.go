@@ -1,6 +1,9 @@
 package check
 
 import (
+	"fmt"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -281,6 +284,44 @@ func TestFindings(t *testing.T) {
 				op(history.Set, "u", of("a4"), by("y"), during(6, 30), shows(3, "a4")),
 			want: []string{"linearizable u: no order of 2 requests, versions 1 to 3, explains their answers; the best one leaves 1 over"},
 		},
+		"linearizable, by versions alone": {
+			check: "linearizable",
+			good:  told().op(history.Add, "u", of("a1"), during(0, 10), led(2)).op(history.Add, "u", by("x"), of("b1"), during(9, 20), led(1)),
+			bad:   told().op(history.Add, "u", of("a1"), during(0, 10), led(2)).op(history.Add, "u", by("x"), of("b1"), during(11, 20), led(1)).op(history.Read, "u", by("y"), during(0, 30), shows(2, "a1 b1")),
+			want:  []string{"linearizable u: no order of 3 requests, versions 0 to 2, explains their answers; the best one leaves 3 over"},
+		},
+		"linearizable, an old version of the same content": {
+			check: "linearizable",
+			good: told().op(history.Set, "u", of("a1"), during(0, 10), led(1)).op(history.Set, "u", by("x"), of("a2"), during(5, 20), led(2)).
+				op(history.Set, "u", of("a1"), during(15, 30), led(3)).op(history.Read, "u", during(20, 50), shows(1, "a1"), during(8, 50)),
+			bad: told().op(history.Set, "u", of("a1"), during(0, 10), led(1)).op(history.Set, "u", by("x"), of("a2"), during(5, 20), led(2)).
+				op(history.Set, "u", of("a1"), during(15, 30), led(3)).op(history.Read, "u", during(40, 50), shows(1, "a1")),
+			want: []string{"linearizable u: no order of 4 requests, versions 0 to 3, explains their answers; the best one leaves 1 over"},
+		},
+		"linearizable, in pieces": {
+			check: "linearizable",
+			good:  crowd().op(history.Read, "u", by("x"), during(5, 2000), shows(1, "a1")),
+			bad:   crowd().op(history.Read, "u", by("x"), during(1500, 2000), shows(1, "a1")),
+			want:  []string{"linearizable u: version 201 was answered before a request was sent that tells of version 1"},
+		},
+		"gone, though a checkout of an older cart is unknown": {
+			check: "lost",
+			good:  told().op(history.Checkout, "u", ifMatch(2), unknown).op(history.Add, "u", of("a1"), unique, led(2)).op(history.Read, "u", shows(3, "")),
+			bad:   told().op(history.Checkout, "u", ifMatch(1), unknown).op(history.Add, "u", of("a1"), unique, led(2)).op(history.Read, "u", shows(3, "")),
+			want:  []string{"lost u: lost: a, acknowledged at 0.003 s, is in no cart and no order at the end"},
+		},
+		"an unknown add comes once": {
+			check: "bounds",
+			good:  told().op(history.Add, "u", of("a1"), led(1)).op(history.Add, "u", of("a2"), unknown).op(history.Read, "u", shows(2, "a3")).op(history.Read, "u", shows(2, "a3")),
+			bad:   told().op(history.Add, "u", of("a1"), led(1)).op(history.Add, "u", of("a2"), unknown).op(history.Read, "u", shows(2, "a3")).op(history.Read, "u", shows(3, "a5")),
+			want:  []string{"bounds u: is shown a: 5 instead of 3"},
+		},
+		"a version missing, though the guest logged in twice": {
+			check: "versions",
+			good:  told().op(history.Add, "g", of("a1"), led(1)).op(history.LogIn, "u", from("g")).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(1, "a1")),
+			bad:   told().op(history.Add, "g", of("a1"), led(1)).op(history.LogIn, "u", from("g")).op(history.LogIn, "u", from("g")).op(history.Read, "u", shows(2, "a2")),
+			want:  []string{"versions u: 1 version(s) up to 2 that no known request can have led to"},
+		},
 		"foreign": {
 			check: "foreign",
 			good:  told().op(history.Add, "g", of("a1"), refused(422, "line_limit")).op(history.LogIn, "u", from("g"), unknown).op(history.Read, "u", shows(1, "a1")),
@@ -309,9 +350,178 @@ func TestFindings(t *testing.T) {
 					t.Errorf("%q shows no requests", f.Text)
 				}
 			}
+			if v := c.good.judge(t, c.check, c.limits); v.Figures.Lost+v.Figures.Doubled > 0 {
+				t.Errorf("the good one: %s", v.Line)
+			}
 			if v.Pass || !strings.HasPrefix(v.Line, "FAIL  ") {
 				t.Errorf("verdict %q", v.Line)
 			}
 		})
+	}
+}
+
+// crowd is a hot cart that takes more than one search: 250 adds, two at once.
+func crowd() *tale {
+	t := told()
+	for i := range 125 {
+		t.op(history.Add, "u", of("a1"), during(10*i, 10*i+5), shows(uint64(2*i+1), fmt.Sprintf("a%d", 2*i+1)))
+		t.op(history.Add, "u", by("y"), of("a1"), during(10*i+4, 10*i+9), shows(uint64(2*i+2), fmt.Sprintf("a%d", 2*i+2)))
+	}
+	return t
+}
+
+// TestSearchTimeOut: an order that is not found in time is a violation, by the
+// clock and by the number of steps.
+func TestSearchTimeOut(t *testing.T) {
+	hard := told()
+	total := 0
+	for i := range 40 {
+		// The sum of some of these is shown, but which? No versions tell.
+		hard.op(history.Add, "u", by(fmt.Sprint(i)), of(fmt.Sprintf("a%d", 1000+3*i)), during(0, 10), unknown)
+		total += i % 2 * (1000 + 3*i)
+	}
+	hard.op(history.Read, "u", during(20, 30), func(o *history.Op) { o.Shown = lines(fmt.Sprintf("a%d", total+1)) })
+	hard.op(history.Read, "u", during(40, 50), func(o *history.Op) { o.Shown = lines(fmt.Sprintf("a%d", total)) })
+	want := "linearizable u: whether 42 requests have an order was not found out in time, which counts as a violation"
+	for _, limits := range []Limits{{Search: time.Millisecond}, {}} {
+		v := hard.judge(t, "linearizable", limits)
+		if got := v.texts(); v.Pass || !slices.Equal(got, []string{want}) {
+			t.Errorf("within %v: %s\n%s", limits.Search, v.Line, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// TestDrawing: a hot cart that has no order is drawn.
+func TestDrawing(t *testing.T) {
+	v := told().op(history.Add, "u", of("a1"), during(0, 10), shows(1, "a1")).op(history.Add, "u", by("x"), of("b1"), during(5, 20), shows(2, "b1")).judge(t, "linearizable", Limits{})
+	if len(v.Findings) != 1 || !strings.Contains(string(v.Findings[0].Drawing), "<html") || len(v.Findings[0].Ops) == 0 {
+		t.Errorf("%s %v", v.Line, v.texts())
+	}
+}
+
+func TestInconclusive(t *testing.T) {
+	enough := Limits{Acknowledged: 11, BeforeFaults: 2, Faults: 2, AcrossKills: 2, Share: 0.02}
+	if v := good().judge(t, "", enough); !v.Pass {
+		t.Fatalf("%s\n%s", v.Line, strings.Join(v.texts(), "\n"))
+	}
+	change := func(f func(*Limits)) Limits { l := enough; f(&l); return l }
+	for want, c := range map[string]struct {
+		tale   *tale
+		limits Limits
+	}{
+		"11 changes were acknowledged, of at least 12":                        {good(), change(func(l *Limits) { l.Acknowledged++ })},
+		"2 faults were made, of at least 3 (0 could not be)":                  {good(), change(func(l *Limits) { l.Faults++ })},
+		"2 requests were in flight or retried across kills, of at least 3":    {good(), change(func(l *Limits) { l.AcrossKills++ })},
+		"2 requests were answered before the first fault, of at least 3":      {good(), change(func(l *Limits) { l.BeforeFaults++ })},
+		"5.6 % of the requests were of kind remove, of at least 6.0 %":        {good(), change(func(l *Limits) { l.Share = 0.06 })},
+		"the history was cut short":                                           {&tale{records: good().records[:len(good().records)-1]}, enough},
+		"the history does not say what was run":                               {&tale{records: good().records[1:]}, enough},
+		"1 owners' carts and orders were not all read at the end":             {without(good(), "hot.1"), enough},
+		"no cart was read at the end":                                         {without(good(), ""), enough},
+		"the check revoked had nothing to look at":                            {without(good(), history.Probe), enough},
+		"5.3 % of the requests that were due were not sent, of at most 0.0 %": {missed(good()), enough},
+		"1 hot carts can't be searched: what a log-in brought is not certain": {uncertain(), Limits{}},
+		"1 faults were made, of at least 2 (1 could not be)":                  {unmade(good()), enough},
+		"0.0 % of the requests were of kind checkout, of at least 2.0 %":      {without(good(), history.Checkout), enough},
+		"0 requests were in flight or retried across kills, of at least 2":    {told().end(), enough},
+		"0 changes were acknowledged, of at least 11":                         {told().end(), enough},
+		"the check linearizable had nothing to look at":                       {told().end(), enough},
+	} {
+		v := c.tale.judge(t, "", c.limits)
+		if v.Pass || !slices.Contains(v.Inconclusive, want) {
+			t.Errorf("inconclusive for %q, want %q", v.Inconclusive, want)
+		}
+		if len(v.Findings) == 0 && !strings.HasPrefix(v.Line, "FAIL INCONCLUSIVE  ") {
+			t.Errorf("line %q", v.Line)
+		}
+	}
+}
+
+// without leaves out the last readings of a cart ("": of all), or a kind of request.
+func without[T ~string](t *tale, what T) *tale {
+	t.records = slices.DeleteFunc(t.records, func(r history.Record) bool {
+		return r.Op != nil && (string(r.Op.Kind) == string(what) || r.Op.Last && (what == "" || r.Op.Cart == string(what)))
+	})
+	return t
+}
+
+func missed(t *tale) *tale {
+	t.records[len(t.records)-1].End.Missed = 1
+	return t
+}
+
+func unmade(t *tale) *tale {
+	for _, r := range t.records {
+		if r.Fault != nil && r.Fault.Kind == "cut" {
+			r.Fault.Error = "there is nothing to cut"
+		}
+	}
+	return t
+}
+
+func uncertain() *tale {
+	return told().op(history.Add, "g", of("a1"), unknown).op(history.LogIn, "u", from("g")).op(history.Add, "u", of("b1"), during(10, 20), led(1)).
+		op(history.Add, "u", by("x"), of("b1"), during(15, 30), led(2)).end()
+}
+
+// TestMany: more violations than are kept are counted, and only the checks asked
+// for are made.
+func TestMany(t *testing.T) {
+	many := told()
+	for range 2 * MaxFindings {
+		many.op(history.Probe, "u")
+	}
+	v := many.judge(t, "revoked", Limits{})
+	if len(v.Findings) != MaxFindings || len(v.Results) != 1 || v.Results[0].Violations != 2*MaxFindings {
+		t.Errorf("%d findings, results %v", len(v.Findings), v.Results)
+	}
+}
+
+func TestCheckFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history.jsonl")
+	w, err := history.Create(path, history.Run{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := told().op(history.Add, "u", of("a1"), unique, shows(1, "a1")).op(history.Read, "u", shows(1, "")).op(history.Read, "u", last, shows(1, "a1"))
+	for _, r := range bad.records[1:] {
+		w.Write(r)
+	}
+	if err := w.Close(history.End{}); err != nil {
+		t.Fatal(err)
+	}
+	v, err := Check(path, Limits{Checks: []string{"lost"}})
+	if err != nil || len(v.Findings) != 1 || len(v.Findings[0].Ops) != 3 || v.Findings[0].Ops[1].ETag != etag(1) {
+		t.Errorf("%v %+v", err, v.Findings)
+	}
+	if _, err := Check(path, Limits{Checks: []string{"list"}}); err == nil || !strings.Contains(err.Error(), `no check "list"; there are lost, `) {
+		t.Errorf("a check that is not: %v", err)
+	}
+	if _, err := Check(path+"x", Limits{}); err == nil {
+		t.Error("a file that is not was checked")
+	}
+}
+
+// TestFigures: what is counted, by what was on.
+func TestFigures(t *testing.T) {
+	f := told().
+		op(history.Add, "u", of("a1"), during(0, 10), led(1)).
+		op(history.Add, "u", of("a1"), during(20, 50), again, led(2)).
+		op(history.Read, "u", during(5000, 5004), shows(2, "a2")).
+		op(history.Read, "u", during(6000, 6001), unknown).
+		op(history.Read, "u", during(9000, 9002), refused(503, "unavailable")).
+		op(history.Read, "u", last, shows(2, "a2")).
+		fault("kill", history.Gateway, 30, 40).
+		fault("redis-kill", history.Outage, 6000, 6100).
+		fault("stop", history.Hidden, 8000, 9000).
+		end().judge(t, "", Limits{}).Figures
+	want := Figures{
+		Requests: 6, ByKind: map[history.Kind]int{history.Add: 2, history.Read: 4}, Attempts: 9, Acknowledged: 2, Unknown: 1, Retried: 2, Retries: 3, Readings: 1,
+		FailedLogical: 1, FailedInOutages: 1, FailedAttempts: map[string]int{"nothing": 1, "outage": 3, "hidden": 1},
+		Faults: map[string]int{"kill": 1, "redis-kill": 1, "stop": 1}, AcrossKills: 2,
+		Quiet: Latency{1, 10 * ms, 10 * ms, 10 * ms}, AfterKill: Latency{1, 4 * ms, 4 * ms, 4 * ms}, InOutage: Latency{1, ms, ms, ms},
+	}
+	if !reflect.DeepEqual(f, want) {
+		t.Errorf("got  %+v\nwant %+v", f, want)
 	}
 }

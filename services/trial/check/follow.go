@@ -235,7 +235,7 @@ func (w *walk) blame(g *guess, o *op, wrong []off, how string) {
 				rest = append(rest, x)
 				continue
 			}
-			texts = append(texts, w.tell(o, x))
+			texts = append(texts, w.tell("merges", o, x))
 		}
 		if !a.seen && slices.ContainsFunc(slices.Collect(maps.Values(a.lines)), func(l amount) bool { return l.lo > 0 }) {
 			w.looked("merges", 1)
@@ -247,7 +247,7 @@ func (w *walk) blame(g *guess, o *op, wrong []off, how string) {
 	}
 	var texts []string
 	for _, x := range wrong {
-		texts = append(texts, w.tell(o, x))
+		texts = append(texts, w.tell("bounds", o, x))
 	}
 	if len(texts) > 0 {
 		w.find("bounds", o.cart, w.before(o), "%s %s", how, strings.Join(texts, ", "))
@@ -255,13 +255,13 @@ func (w *walk) blame(g *guess, o *op, wrong []off, how string) {
 }
 
 // tell words what is wrong and counts it, unless sums does.
-func (w *walk) tell(o *op, x off) string {
+func (w *walk) tell(check string, o *op, x off) string {
 	if w.overwritten[x.sku] || !o.cart.family.whole {
 		key := fmt.Sprintf("%s %d %d", o.cart.name, x.sku, o.at)
 		if x.n < x.allowed.lo {
-			w.gone[key] = true
+			w.lose(check, key)
 		} else {
-			w.twice[key] = true
+			w.double(check, key)
 		}
 	}
 	bounds := fmt.Sprintf("%d to %d", x.allowed.lo, x.allowed.hi)

@@ -46,7 +46,7 @@ func (j *judge) lost() {
 				unseen, again := track(o, s, views, moves)
 				switch {
 				case missing[o] || unseen != nil && !f.whole && again == nil:
-					j.gone[fmt.Sprintf("line %d %d", o.at, s)] = true
+					j.lose("lost", fmt.Sprintf("line %d %d", o.at, s))
 					end := o.cart.family.main()
 					ops := []*op{o}
 					for _, seen := range []*op{unseen, end.final, end.list} {

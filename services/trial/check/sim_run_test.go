@@ -23,7 +23,7 @@ func simTale(seed uint64, defect string, length time.Duration) *tale {
 func TestCorrectShop(t *testing.T) {
 	looked, unknown, requests := map[string]int{}, 0, 0
 	for seed := range uint64(200) {
-		v := simTale(seed, "", 900*ms).judge(t, "", simLimits)
+		v := simTale(seed, "", 600*ms).judge(t, "", simLimits)
 		if !v.Pass {
 			t.Errorf("seed %d: %s\n%s", seed, v.Line, strings.Join(v.texts(), "\n"))
 		}
@@ -64,9 +64,9 @@ func TestDefects(t *testing.T) {
 	} {
 		t.Run(defect, func(t *testing.T) {
 			caught := map[string]int{}
-			const runs = 5
+			const runs = 4
 			for seed := range uint64(runs) {
-				v := simTale(1000+seed, defect, 2000*ms).judge(t, "", simLimits)
+				v := simTale(1000+seed, defect, 1800*ms).judge(t, "", simLimits)
 				for _, r := range v.Results {
 					if r.Violations > 0 {
 						caught[r.Check]++
@@ -91,7 +91,7 @@ func BenchmarkCheck(b *testing.B) {
 		b.Fatal(err)
 	}
 	var end history.End
-	simulate(1, "", 120, 4, 45*time.Second, func(r history.Record) {
+	simulate(1, "", 120, 4, 30*time.Second, func(r history.Record) {
 		switch {
 		case r.End != nil:
 			end = *r.End

@@ -71,12 +71,12 @@ func (j *judge) sums() {
 			switch {
 			case sum.there < sum.acknowledged:
 				if !sum.unique { // else lost says which
-					j.gone[key] = true
+					j.lose("bounds", key)
 				}
 				j.find("bounds", f.main(), f.naming(s), "%s: %d in carts and orders at the end, but %d were acknowledged",
 					j.skus[s], sum.there, sum.acknowledged)
 			case sum.there > sum.acknowledged+sum.unknown:
-				j.twice[key] = true
+				j.double("doubled", key)
 				j.find("doubled", f.main(), f.naming(s), "%s: %d in carts and orders at the end, but only %d were added (%d acknowledged, %d unknown)",
 					j.skus[s], sum.there, sum.acknowledged+sum.unknown, sum.acknowledged, sum.unknown)
 			}

@@ -221,7 +221,7 @@ func (j *judge) unexplained(c *cart, events []event, i, end, many int, by time.D
 		return
 	}
 	if slices.ContainsFunc(twice.lines, func(l line) bool { return !c.family.whole || c.family.overwritten()[l.sku] }) { // else sums counts it
-		j.twice[fmt.Sprintf("request %d", twice.at)] = true
+		j.double("doubled", fmt.Sprintf("request %d", twice.at))
 	}
 	j.find("doubled", c, append([]*op{twice}, near...), "nothing led to %d version(s) up to %d, where a request led to %d that was sent %d times",
 		many, n, twice.led, len(twice.attempts))
