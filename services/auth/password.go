@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -25,9 +26,10 @@ const (
 	hashKey     = 32 // bytes
 )
 
-// hashPatience is how long a password waits for its turn. Beyond that the
-// caller's own deadline would pass, and the work would be for nobody.
-const hashPatience = 150 * time.Millisecond
+// hashPatience is how long a password waits for its turn at most; a caller with
+// a deadline waits for half of the time it has left. Hashing can't be broken off,
+// so what began later might be for nobody, and cost those who still wait.
+const hashPatience = 500 * time.Millisecond
 
 // hasher turns passwords into PHC strings and checks them, a bounded number at
 // a time: unbounded, a rush of log-ins takes all memory.
@@ -37,6 +39,9 @@ type hasher struct {
 }
 
 func newHasher(atOnce int) *hasher {
+	if atOnce == 0 {
+		atOnce = min(runtime.GOMAXPROCS(0), 4)
+	}
 	salt, key := make([]byte, hashSalt), make([]byte, hashKey)
 	_, _ = rand.Read(salt)
 	_, _ = rand.Read(key) // no password is known to lead to it
@@ -91,7 +96,14 @@ func (h *hasher) matches(ctx context.Context, password, phc string) (bool, error
 
 // enter waits for a turn; the caller gives it back.
 func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
-	patience := time.NewTimer(hashPatience)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	longest := hashPatience
+	if deadline, ok := ctx.Deadline(); ok {
+		longest = min(longest, time.Until(deadline)/2)
+	}
+	patience := time.NewTimer(longest)
 	defer patience.Stop()
 	select {
 	case h.turns <- struct{}{}:

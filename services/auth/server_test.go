@@ -380,7 +380,13 @@ func TestTooManyPasswords(t *testing.T) {
 	want(t, err, fault.Unavailable, "overloaded")
 	_, err = c.ChangePassword(t.Context(), &authv1.ChangePasswordRequest{UserId: id, OperationId: "op", CurrentPassword: goodPassword, NewPassword: "new password"})
 	want(t, err, fault.Unavailable, "overloaded")
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), hashPatience/2)
+	began := time.Now()
+	_, err = server.passwords.hash(ctx, goodPassword)
+	want(t, err, fault.Unavailable, "overloaded")
+	if waited := time.Since(began); waited < hashPatience/4 || waited > hashPatience*2/5 {
+		t.Errorf("waited %v for a turn, with %v left", waited, hashPatience/2)
+	}
 	cancel()
 	_, err = server.passwords.hash(ctx, goodPassword)
 	want(t, err, fault.Unavailable, "timeout")

@@ -29,8 +29,9 @@ type Settings struct {
 	// SessionLife is how long a session lives at most.
 	SessionLife time.Duration `env:"SESSION_LIFE" envDefault:"12h"`
 	// MaxPasswordHashes bounds the password hashes computed at once; each takes
-	// 19 MiB and one core for some tens of milliseconds.
-	MaxPasswordHashes int `env:"MAX_PASSWORD_HASHES" envDefault:"4"`
+	// 19 MiB and one core for some tens of milliseconds, and more than there are
+	// cores only make each take longer. 0 means one for each core, at most 4.
+	MaxPasswordHashes int `env:"MAX_PASSWORD_HASHES" envDefault:"0"`
 }
 
 // Validate names each fault.
@@ -54,8 +55,8 @@ func (s Settings) Validate() []error {
 	if s.SessionLife > 8760*time.Hour {
 		faults = append(faults, errors.New("COATCHECK_SESSION_LIFE: must be at most 8760h"))
 	}
-	if s.MaxPasswordHashes < 1 || s.MaxPasswordHashes > 1000 {
-		faults = append(faults, errors.New("COATCHECK_MAX_PASSWORD_HASHES: must be 1 to 1000"))
+	if s.MaxPasswordHashes < 0 || s.MaxPasswordHashes > 1000 {
+		faults = append(faults, errors.New("COATCHECK_MAX_PASSWORD_HASHES: must be 0 to 1000"))
 	}
 	return faults
 }

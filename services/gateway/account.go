@@ -58,7 +58,7 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) error {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	// Drawn once: every try asks for the same user.
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.Register, &authv1.RegisterRequest{
+	resp, _, err := ask(r.Context(), g.passwords, g.auth.Register, &authv1.RegisterRequest{
 		UserId: "u_" + base64.RawURLEncoding.EncodeToString(id[:]), Email: in.email, Password: in.password,
 	})
 	if err != nil {
@@ -83,7 +83,7 @@ func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !fault.Is(err, fault.Unauthenticated) {
 		return err
 	}
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.LogIn, &authv1.LogInRequest{
+	resp, _, err := ask(r.Context(), g.passwords, g.auth.LogIn, &authv1.LogInRequest{
 		Email: in.email, Password: in.password, Device: cut(strings.ToValidUTF8(r.UserAgent(), ""), 256),
 	})
 	if err != nil {
@@ -181,7 +181,7 @@ func (g *Gateway) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = ask(r.Context(), g.authBackend, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
+	_, _, err = ask(r.Context(), g.passwords, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
 		UserId: who.owner, OperationId: rand.Text(), CurrentPassword: in.current, NewPassword: in.next,
 	})
 	return g.loggedOut(w, err)

@@ -75,6 +75,11 @@ func (s Settings) Validate() []error {
 	return faults
 }
 
+// passwordTimeout bounds one try of a call that hashes a password. Such a try is
+// dear, and goes on where it is when nobody waits for it any more: short tries
+// would turn a busy moment into more work than the shop can do.
+func (s Settings) passwordTimeout() time.Duration { return max(s.TryTimeout, s.RequestTimeout/2) }
+
 // Gateway is the handler of the whole HTTP surface.
 type Gateway struct {
 	settings    Settings
@@ -85,6 +90,7 @@ type Gateway struct {
 	auth        authv1.AuthServiceClient
 	cartBackend *backend
 	authBackend *backend
+	passwords   *backend // auth, for what hashes a password
 	cookies     cookieNames
 	docs        docs
 	mux         *http.ServeMux
@@ -111,6 +117,7 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		auth:        authv1.NewAuthServiceClient(auth),
 		cartBackend: newBackend("cart", s.TryTimeout, m, time.Now),
 		authBackend: newBackend("auth", s.TryTimeout, m, time.Now),
+		passwords:   newBackend("auth", s.passwordTimeout(), m, time.Now),
 		cookies:     newCookieNames(s.PlainHTTP),
 		docs:        docs,
 		crossOrigin: http.NewCrossOriginProtection(),

@@ -143,6 +143,33 @@ func TestReplicaThatStalls(t *testing.T) {
 	seen.oneKey(t)
 }
 
+// A password takes its time where the shop is busy; asking for it once more
+// would be the same work again.
+func TestSlowPasswordIsAskedOnce(t *testing.T) {
+	settings := testSettings()
+	settings.TryTimeout = 50 * time.Millisecond
+	s := newShopWith(t, settings, 1)
+	const credentials = `{"email":"a@example.org","password":"correct horse"}`
+	c := s.client(t)
+	c.want(201, "", "POST", "/v1/users", credentials)
+	for _, f := range s.fakeAuths {
+		f.before = func(ctx ctx, call string, _ any) error {
+			if call == "LogIn" {
+				select {
+				case <-ctx.Done():
+				case <-time.After(4 * settings.TryTimeout):
+				}
+			}
+			return ctx.Err()
+		}
+	}
+	before := s.authStore.count("LogIn")
+	c.want(201, "", "POST", "/v1/sessions", credentials)
+	if asked := s.authStore.count("LogIn") - before; asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
 func TestThreeTriesAtMost(t *testing.T) {
 	s := newShop(t)
 	c := s.warm(t)

@@ -180,8 +180,8 @@ func open(ctx context.Context, o Options) (*local.Shop, *fault.Network, error) {
 		Spares: o.Scenario.Spares, RestartDelay: restartDelay,
 		Env: map[string][]string{
 			local.Cart: {"COATCHECK_CATALOGUE_FILE=" + file},
-			// Half of the default, since the replicas share this machine's cores.
-			local.Auth: {"COATCHECK_MAX_PASSWORD_HASHES=2"},
+			// Since the replicas share this machine's cores.
+			local.Auth: {"COATCHECK_MAX_PASSWORD_HASHES=1"},
 		},
 	}
 	if o.Scenario.Network {

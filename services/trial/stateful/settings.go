@@ -41,7 +41,7 @@ type Settings struct {
 	GuestTicketLife   time.Duration `env:"GUEST_TICKET_LIFE" envDefault:"720h"`
 	SessionIdle       time.Duration `env:"SESSION_IDLE" envDefault:"30m"`
 	SessionLife       time.Duration `env:"SESSION_LIFE" envDefault:"12h"`
-	MaxPasswordHashes int           `env:"MAX_PASSWORD_HASHES" envDefault:"4"`
+	MaxPasswordHashes int           `env:"MAX_PASSWORD_HASHES" envDefault:"0"`
 
 	CatalogueFile     string        `env:"CATALOGUE_FILE"`
 	GuestCartLife     time.Duration `env:"GUEST_CART_LIFE" envDefault:"168h"`
