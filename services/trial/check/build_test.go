@@ -118,6 +118,17 @@ func again(o *history.Op) {
 	o.Attempts = []history.Attempt{{Sent: o.Sent, Answered: o.Sent, Code: "reset"}, {Sent: o.Sent, Answered: o.Answered, Status: o.Status}}
 }
 
+// broken is an attempt without an answer; cutShort, one of which something came.
+func broken(code string) with {
+	return func(o *history.Op) {
+		o.Outcome, o.Status, o.Code = history.Unknown, 0, code
+		o.Attempts = []history.Attempt{{Sent: o.Sent, Answered: o.Answered, Code: code}}
+	}
+}
+
+func cutShort(o *history.Op) { o.Attempts[0].ServedBy = "gateway-1" }
+func alone(o *history.Op)    { o.Protocol = "new-connection" }
+
 func refused(status int, code string) with {
 	return func(o *history.Op) { o.Outcome, o.Status, o.Code = history.Failed, status, code }
 }

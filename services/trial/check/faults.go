@@ -13,7 +13,7 @@ func (j *judge) hidden() {
 	for _, o := range j.ops {
 		tries := o.attempts
 		if tries == nil {
-			tries = []attempt{{o.sent, o.answered, o.status}}
+			tries = []attempt{{sent: o.sent, answered: o.answered, status: o.status}}
 		}
 		for i, a := range tries {
 			if met(j.outages, a.sent, a.answered, j.limits.Settle) || met(j.gateways, a.sent, a.answered, j.limits.Settle) {

@@ -57,7 +57,8 @@ func (j *judge) inconclusive(v *Verdict) []string {
 		because(unread > 0, "%d owners' carts and orders were not all read at the end", unread)
 		because(j.unsearched > 0, "%d hot carts can't be searched: what a log-in brought is not certain", j.unsearched)
 		for _, r := range v.Results {
-			because(r.Looked == 0, "the check %s had nothing to look at", r.Check)
+			// Gateways end in order, and alone, in few scenarios.
+			because(r.Looked == 0 && r.Check != "drained", "the check %s had nothing to look at", r.Check)
 		}
 	}
 	return reasons

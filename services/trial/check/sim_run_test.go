@@ -59,7 +59,7 @@ func TestDefects(t *testing.T) {
 		"version used again":  {"versions"},
 		"token after log-out": {"revoked"},
 		"another's cart":      {"foreign"},
-		"no drain":            {"hidden"},
+		"no drain":            {"hidden", "drained"},
 		"no retry budget":     {"logical"},
 	} {
 		t.Run(defect, func(t *testing.T) {

@@ -92,10 +92,10 @@ func simulate(seed uint64, defect string, shoppers, hot int, length time.Duratio
 	emit(history.Record{Run: &history.Run{Scenario: "simulated", Seed: seed}})
 	longest := []time.Duration{40, 80, 300}[seed%3] * ms
 	for at := length / 10; at < length*9/10; at += 40*ms + longest + s.some(60*ms) {
-		i := len(s.faults) % 4
+		i := len(s.faults) % 5
 		f := history.Fault{
-			Kind: []string{"kill", "kill", "redis-kill", "cut"}[i], Start: at, End: at + 30*ms + s.some(longest),
-			Class: []history.Class{history.Hidden, history.Gateway, history.Outage, history.Outage}[i],
+			Kind: []string{"kill", "roll", "kill", "redis-kill", "cut"}[i], Start: at, End: at + 30*ms + s.some(longest),
+			Class: []history.Class{history.Hidden, history.Gateway, history.Gateway, history.Outage, history.Outage}[i],
 		}
 		f.Name = f.Kind
 		s.faults = append(s.faults, f)
@@ -359,7 +359,7 @@ func (c *simClient) attempt(op *history.Op, key int, doubt bool, then func(*hist
 		c.after(d, func() { answer(c.apply(op, key)) })
 	}
 	f, trouble := c.on(), c.rng.IntN(5+int(c.seed%4))
-	struck := f != nil && (f.Class == history.Outage || f.Class == history.Gateway && (len(op.Attempts) == 0 || c.defect == "no retry budget")) ||
+	struck := f != nil && (f.Class == history.Outage || f.Class == history.Gateway && f.Kind == "kill" && (len(op.Attempts) == 0 || c.defect == "no retry budget")) ||
 		f != nil && c.defect == "no drain"
 	switch {
 	case struck && trouble == 0: // it never arrives

@@ -19,6 +19,8 @@ type tape struct {
 	// outages, gateways and hiddens are when faults of each class were on,
 	// without settling time.
 	outages, gateways, hiddens []span
+	// ending are those of gateways that end in order, breaking the others.
+	ending, breaking []span
 
 	ops      []*op // in the order of the file
 	carts    []*cart
@@ -73,6 +75,7 @@ type op struct {
 	shows        bool
 	unique, last bool
 	replayed     bool
+	alone        bool // on a connection of its own
 	*rare
 }
 
@@ -94,6 +97,7 @@ type order struct {
 type attempt struct {
 	sent, answered time.Duration
 	status         int16
+	broke          bool // the connection did, and nothing had come
 }
 
 func (a attempt) failed() bool { return a.status == 0 || a.status >= 500 }
@@ -190,6 +194,11 @@ func load(records scan) (*tape, error) {
 			t.hiddens = append(t.hiddens, span{f.Start, f.End})
 		case history.Gateway:
 			t.gateways = append(t.gateways, span{f.Start, f.End})
+			if graceful(f) {
+				t.ending = append(t.ending, span{f.Start, f.End})
+			} else {
+				t.breaking = append(t.breaking, span{f.Start, f.End})
+			}
 		default:
 			t.outages = append(t.outages, span{f.Start, f.End})
 		}
@@ -204,7 +213,7 @@ func (t *tape) add(h *history.Op) {
 		kind: history.Kind(t.word(string(h.Kind))), outcome: history.Outcome(t.word(string(h.Outcome))),
 		sent: h.Sent, answered: h.Answered, lines: t.lines(h.Lines), shown: t.lines(h.Shown),
 		led: h.Version, saw: t.stamp(h.ETag), status: int16(h.Status),
-		shows: h.Shown != nil, unique: h.Unique, last: h.Last, replayed: h.Replayed, rare: &t.common,
+		shows: h.Shown != nil, unique: h.Unique, last: h.Last, replayed: h.Replayed, alone: h.Protocol == "new-connection", rare: &t.common,
 	}
 	again := len(h.Attempts) > 1 || len(h.Attempts) == 1 && (h.Attempts[0].Status == 0 || h.Attempts[0].Status >= 500)
 	if h.From != "" || h.Code != "" || h.IfMatch != "" || len(h.Ordered) > 0 || again {
@@ -215,7 +224,10 @@ func (t *tape) add(h *history.Op) {
 	}
 	if again {
 		for _, a := range h.Attempts {
-			o.attempts = append(o.attempts, attempt{sent: a.Sent, answered: a.Answered, status: int16(a.Status)})
+			o.attempts = append(o.attempts, attempt{
+				sent: a.Sent, answered: a.Answered, status: int16(a.Status),
+				broke: a.Status == 0 && (a.Code == "eof" || a.Code == "reset") && a.ServedBy == "",
+			})
 		}
 	}
 	switch {

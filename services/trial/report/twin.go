@@ -342,6 +342,8 @@ func meaning(check string) string {
 		return "Carts and orders together account for every acknowledged line."
 	case "hidden":
 		return "No client saw a failed attempt while only auth or cart processes were hit."
+	case "drained":
+		return "No client saw a failed attempt while gateways ended in order, but for requests that crossed the hanging up of an idle connection."
 	case "logical":
 		return "No logical request failed except while Redis or the network was away."
 	case "merges":
