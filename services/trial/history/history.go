@@ -150,12 +150,9 @@ type Run struct {
 // End is the last record. A history without one was cut short.
 type End struct {
 	At time.Duration `json:"at"`
-	// Missed is the number of requests that were due and not sent, because
-	// every client was still waiting.
+	// Missed is the number of requests that were due and not sent, because too
+	// many were still waiting for their answers.
 	Missed int `json:"missed"`
-	// MissedInOutages are those of Missed that were due in an Outage or right
-	// after one, when every client waits and waits again.
-	MissedInOutages int `json:"missed_in_outages"`
 	// OwnCPU and Total are CPU seconds: of the trial, and of the machine while it ran.
 	OwnCPU   float64 `json:"own_cpu_seconds"`
 	TotalCPU float64 `json:"total_cpu_seconds"`

@@ -82,7 +82,7 @@ func writePage(w io.Writer, c *counts, t *twin) error {
 		p.Notices = append(p.Notices, "The history has no end: the trial was cut short, and what follows is only what was recorded until then.")
 	}
 	if t.End.Missed > 0 {
-		p.Notices = append(p.Notices, fmt.Sprintf("%s due and not sent, because every client was still waiting.", plural(t.End.Missed, "request was", "requests were")))
+		p.Notices = append(p.Notices, fmt.Sprintf("%s due and not sent, because too many were still waiting.", plural(t.End.Missed, "request was", "requests were")))
 	}
 	if n := t.Figures.FaultsNotMade; n > 0 {
 		p.Notices = append(p.Notices, fmt.Sprintf("%s could not be made; the table of faults says why.", plural(n, "fault", "faults")))

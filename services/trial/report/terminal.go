@@ -22,7 +22,7 @@ type Status struct {
 	Acknowledged int // changes
 	Retried      int
 	InFlight     int
-	Missed       int // due, and not sent because every client was waiting
+	Missed       int // due, and not sent because too many were waiting
 	Lost         int // as far as LostKnown says that it is known
 	LostKnown    bool
 	P99          time.Duration // 0: not known

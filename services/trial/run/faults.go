@@ -11,10 +11,11 @@ import (
 // restartDelay is how long a process that ended stays away.
 const restartDelay = 300 * time.Millisecond
 
-// makeFaults makes one fault after the other while there is time. After one
-// that went wrong there is no other: the shop may not be whole.
+// makeFaults makes one fault after the other: all of a scenario's that has an
+// end, else as many as it must have shown and as there is time for. After one that
+// went wrong there is no other: the shop may not be whole.
 func (t *trial) makeFaults(ctx context.Context) {
-	until := time.Now().Add(t.Length - cool)
+	until, latest := t.began.Add(t.Length-cool), t.began.Add(atMost*t.Length-cool)
 	if !pause(ctx, quiet(t.Length)) {
 		return
 	}
@@ -27,8 +28,10 @@ func (t *trial) makeFaults(ctx context.Context) {
 		}
 		return
 	}
+	made := 0
+	faults, _ := least(t.Scenario.Name, t.Length, t.Rate)
 	for f := range t.Scenario.Faults(t.Seed, t.env.Shop.Processes()) {
-		if time.Until(until) < f.Takes {
+		if made++; made > faults && time.Until(until) < f.Takes || time.Until(latest) < f.Takes {
 			return
 		}
 		if !t.make(ctx, f.Gap, func() (fault.Fault, error) { return f, f.Inject(ctx, t.env) }) {
@@ -40,8 +43,7 @@ func (t *trial) makeFaults(ctx context.Context) {
 // make makes a fault, records it, leaves the shop alone for a while, and tells
 // whether there may be another.
 func (t *trial) make(ctx context.Context, gap time.Duration, happen func() (fault.Fault, error)) bool {
-	before := t.traffic.Live()
-	r := history.Fault{Start: time.Since(t.start), InFlight: before.InFlight}
+	r := history.Fault{Start: time.Since(t.start), InFlight: t.traffic.InFlight()}
 	f, err := happen()
 	r.Name, r.Kind, r.Target, r.Class, r.End = f.Name, f.Kind, f.Target, f.Class, time.Since(t.start)
 	if err != nil {
@@ -49,11 +51,7 @@ func (t *trial) make(ctx context.Context, gap time.Duration, happen func() (faul
 	}
 	t.history.Write(history.Record{Fault: &r})
 	t.view.fault(r)
-	more := err == nil && pause(ctx, gap)
-	if f.Class == history.Outage {
-		t.missed += t.traffic.Live().Missed - before.Missed
-	}
-	return more
+	return err == nil && pause(ctx, gap)
 }
 
 // quiet is how long there is traffic before the first fault.

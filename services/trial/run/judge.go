@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 
 	"coatcheck/trial/check"
 	"coatcheck/trial/fault"
@@ -60,16 +60,9 @@ func Judge(path string, out io.Writer) (Verdict, error) {
 // what went wrong with its faults.
 func limitsOf(path string) (limits check.Limits, wrong []string, err error) {
 	var run *history.Run
-	missed, inOutages, sent := 0, 0, 0
 	err = history.Scan(path, func(r history.Record) error {
 		if r.Run != nil {
 			run = r.Run
-		}
-		if r.End != nil {
-			missed, inOutages = r.End.Missed, r.End.MissedInOutages
-		}
-		if r.Op != nil && slices.Contains(history.Traffic, r.Op.Kind) {
-			sent++
 		}
 		if r.Fault != nil && r.Fault.Error != "" {
 			wrong = append(wrong, "a fault went wrong: "+r.Fault.Error)
@@ -83,21 +76,29 @@ func limitsOf(path string) (limits check.Limits, wrong []string, err error) {
 		return limits, nil, err
 	}
 	limits = check.DefaultLimits()
-	limits.Faults, limits.Acknowledged = 0, 0
-	// In an outage every client waits: to go on sending would take as many
-	// clients, each with a password, as there are requests in five seconds.
-	limits.Missed += float64(inOutages) / float64(max(1, missed+sent))
 	limits.BeforeFaults = int(min(float64(limits.BeforeFaults), run.Rate*quiet(run.Length).Seconds()/2))
+	limits.Faults, limits.Acknowledged = least(run.Scenario, run.Length, run.Rate)
 	s, known := fault.Named(run.Scenario)
-	if !known {
-		return limits, wrong, nil
+	if known {
+		limits.AcrossKills = int(float64(limits.AcrossKills) * share(s, run.Length))
 	}
-	share := min(1, run.Length.Seconds()/s.Length.Seconds())
-	limits.Faults = int(float64(s.LeastFaults) * share)
-	limits.Acknowledged = int(float64(s.LeastChanges) * share * min(1, run.Rate/s.Rate))
-	limits.AcrossKills = int(float64(limits.AcrossKills) * share)
-	if s.LeastFaults == 0 || s.Name == "network" {
+	if known && (s.LeastFaults == 0 || s.Name == "network") {
 		limits.AcrossKills = 0 // it kills nothing, as far as is known
 	}
 	return limits, wrong, nil
+}
+
+// least is what a trial of that length and rate must have shown.
+func least(scenario string, length time.Duration, rate float64) (faults, changes int) {
+	s, known := fault.Named(scenario)
+	if !known {
+		return 0, 0
+	}
+	part := share(s, length)
+	return int(float64(s.LeastFaults) * part), int(float64(s.LeastChanges) * part * min(1, rate/s.Rate))
+}
+
+// share is how much of the scenario fits into the length.
+func share(s fault.Scenario, length time.Duration) float64 {
+	return min(1, length.Seconds()/s.Length.Seconds())
 }

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,9 @@ const (
 	// trial), and cool is traffic after the last one.
 	warmUp = 6 * time.Second
 	cool   = 3 * time.Second
+	// atMost is how many times its length a trial goes on for the faults and the
+	// changes that it must have shown.
+	atMost = 3
 	// openBound is how long a shop may take until it serves.
 	openBound = 30 * time.Second
 	replicas  = 3
@@ -44,9 +48,11 @@ type Options struct {
 	Dir      string
 	Scenario fault.Scenario
 	Seed     uint64
-	Rate     float64       // logical requests a second
-	Length   time.Duration // of the traffic; 0 is the scenario's
-	Bin      string        // folder with the binaries of the shop
+	Rate     float64 // logical requests a second
+	// Length is that of the traffic; 0 is the scenario's. It goes on, up to three
+	// times as long, for what the scenario must have shown by then.
+	Length time.Duration
+	Bin    string // folder with the binaries of the shop
 
 	// Target is the URL of a shop that runs already, instead of one of the
 	// trial's own. Its faults are Command, a line for sh, every Every.
@@ -104,11 +110,21 @@ func prepare(dir string) (unlock func(), err error) {
 type trial struct {
 	Options
 	start   time.Time // the zero of all times in the history
+	began   time.Time // the traffic
 	history *history.Writer
 	traffic *traffic.Traffic
 	env     fault.Env
 	view    *view
-	missed  int // requests, in outages; the faults' own until they are over
+	settled atomic.Bool // the last fault is over, and so is what came after it
+}
+
+// more tells whether there is to be more traffic after Length.
+func (t *trial) more() bool {
+	if time.Since(t.began) > atMost*t.Length {
+		return false
+	}
+	_, changes := least(t.Scenario.Name, t.Length, t.Rate)
+	return !t.settled.Load() || t.traffic.Live().Changes < changes
 }
 
 // record runs traffic and faults and writes their history.
@@ -135,7 +151,7 @@ func record(ctx context.Context, o Options, path string) (err error) {
 	}
 	t.view = newView(o.Out, o.Length)
 	t.traffic, err = traffic.New(ctx, traffic.Options{
-		Target: target, Rate: o.Rate, Length: o.Length, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers,
+		Target: target, Rate: o.Rate, Length: o.Length, More: t.more, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers,
 		Sink: func(op *history.Op) {
 			t.history.Write(history.Record{Op: op})
 			t.view.op(op)
@@ -148,15 +164,20 @@ func record(ctx context.Context, o Options, path string) (err error) {
 	t.view.Start()
 	defer t.view.Stop()
 
-	began, before := time.Now(), cpu()
+	before := cpu()
+	t.began = time.Now()
 	var faults sync.WaitGroup
-	faults.Go(func() { t.makeFaults(ctx) })
+	faults.Go(func() {
+		t.makeFaults(ctx)
+		pause(ctx, cool)
+		t.settled.Store(true)
+	})
 	err = t.traffic.Run(ctx)
 	faults.Wait()
 	if err != nil {
 		return err
 	}
-	end := history.End{OwnCPU: cpu() - before, TotalCPU: float64(runtime.GOMAXPROCS(0)) * time.Since(began).Seconds()}
+	end := history.End{OwnCPU: cpu() - before, TotalCPU: float64(runtime.GOMAXPROCS(0)) * time.Since(t.began).Seconds()}
 	t.view.do("reading every cart and order")
 	if err := t.traffic.Finish(ctx); ctx.Err() != nil {
 		return ctx.Err()
@@ -164,7 +185,7 @@ func record(ctx context.Context, o Options, path string) (err error) {
 		// What was not read, the checks miss.
 		fmt.Fprintf(t.view, "%v\n", err)
 	}
-	end.At, end.Missed, end.MissedInOutages = time.Since(t.start), t.traffic.Live().Missed, t.missed
+	end.At, end.Missed = time.Since(t.start), t.traffic.Live().Missed
 	return t.history.Close(end)
 }
 

@@ -36,7 +36,7 @@ type client struct {
 	transport       *http.Transport
 	rng             *mathrand.Rand
 	read            bytes.Buffer // the last answer's content
-	account         string       // name of the user's cart
+	account         string       // name of the user's cart; a visitor has none
 	email, password string
 	hot             int      // number of the hot cart, 0 for a shopper
 	empties         bool     // sees to it that the hot cart does not overflow
@@ -106,7 +106,7 @@ func (c *client) able(kind history.Kind) bool {
 	case history.Remove:
 		return len(c.removable()) > 0
 	case history.LogIn:
-		return c.session == "" && c.ops >= leastOps && len(c.lines) > 0
+		return c.session == "" && c.account != "" && c.ops >= leastOps && len(c.lines) > 0
 	case history.Checkout:
 		return c.session != "" && c.etag != "" && len(c.lines) > 0
 	}

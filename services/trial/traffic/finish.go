@@ -45,6 +45,11 @@ func (t *Traffic) Finish(ctx context.Context) error {
 	t.mu.Lock()
 	doubt, others := t.doubt, append(t.left, t.moved.kept...)
 	t.left = nil
+	for _, c := range t.visitors.clients {
+		if c.guest != "" {
+			others = append(others, identity{c.cart(), c.guest})
+		}
+	}
 	t.mu.Unlock()
 	if !doubt.IsZero() {
 		pause(ctx, time.Until(doubt.Add(t.timing.calm)))
@@ -70,7 +75,7 @@ func (t *Traffic) Finish(ctx context.Context) error {
 	for err := range errs {
 		all = errors.Join(all, err)
 	}
-	for _, r := range []ring{t.shoppers, t.hot} {
+	for _, r := range []ring{t.shoppers, t.hot, t.visitors} {
 		for _, c := range r.clients {
 			c.transport.CloseIdleConnections()
 		}

@@ -16,7 +16,7 @@ type Live struct {
 	InFlight int
 	Retried  int // attempts after the first
 	Broken   int // attempts that got no answer, or 502, 503, 504
-	Missed   int // requests that were due while nobody was idle; not sent
+	Missed   int // requests that were due while too many waited; not sent
 	Changes  int // changes of carts that were acknowledged
 	// Latency is from when each request was due until it was over.
 	Latency Histogram

@@ -37,13 +37,18 @@ const (
 	leastProducts = 10
 	// sampleSize is how many of the guests that logged in are read at the end.
 	sampleSize = 64
+	// maxVisitors is how many requests may wait for a shop that stalls, before
+	// those that are due are not sent.
+	maxVisitors = 3000
 )
 
 // Options say which traffic. Target, Rate, Length and Sink are needed.
 type Options struct {
 	Target string        // the shop's URL, http://host:port
 	Rate   float64       // logical requests a second
-	Length time.Duration // of Run
+	Length time.Duration // of Run, at least
+	// More tells, once Length is over, whether Run is to go on; nil is no.
+	More func() bool
 	// Seed repeats the operations: for the same answers, each client does the
 	// same to the same products. Keys and e-mail addresses are new each time.
 	Seed uint64
@@ -81,6 +86,7 @@ type Traffic struct {
 	products products
 	shoppers ring
 	hot      ring
+	visitors ring           // guests who never log in; they come while all others wait
 	ops      sync.WaitGroup // under way
 
 	mu     sync.Mutex
@@ -130,6 +136,9 @@ func New(ctx context.Context, o Options) (*Traffic, error) {
 	}
 	if o.Start.IsZero() {
 		o.Start = time.Now()
+	}
+	if o.More == nil {
+		o.More = func() bool { return false }
 	}
 	if o.timing == (timing{}) {
 		o.timing = defaultTiming()
@@ -219,7 +228,7 @@ func (t *Traffic) setUp(ctx context.Context) error {
 
 // client makes a shopper; a client of a hot cart is changed from that.
 func (t *Traffic) client(name, run string) *client {
-	n := len(t.shoppers.clients) + len(t.hot.clients)
+	n := len(t.shoppers.clients) + len(t.hot.clients) + len(t.visitors.clients)
 	c := &client{
 		t: t, name: name, protocol: protocols[n%len(protocols)], rng: source(t.Seed, uint64(2+n)),
 		account: name + ".u", email: name + "." + run + "@trial.example", password: run,
@@ -275,15 +284,15 @@ func each(clients []*client, atOnce int, do func(*client) error) error {
 	return nil
 }
 
-// Run sends requests at the rate until Length has passed, and returns when the
-// last of them is over. If ctx ends first, those under way are broken off (and
+// Run sends requests at the rate until Length has passed and More says no, and
+// returns when the last of them is over. If ctx ends first, those under way are broken off (and
 // recorded so), and its error is returned.
 func (t *Traffic) Run(ctx context.Context) error {
 	begun := time.Now()
 	slot := float64(time.Second) / t.Rate
-	for i := range int(t.Rate * t.Length.Seconds()) {
+	for i := 0; ; i++ {
 		due := begun.Add(time.Duration((float64(i) + t.rng.Float64()) * slot))
-		if !pause(ctx, time.Until(due)) {
+		if float64(i)*slot >= float64(t.Length) && !t.More() || !pause(ctx, time.Until(due)) {
 			break
 		}
 		t.dispatch(ctx, due)
@@ -323,7 +332,8 @@ func (t *Traffic) dispatch(ctx context.Context, due time.Time) {
 
 // pick chooses who does what next: first those whose next step is certain, then
 // what is owed, then by weight. A kind that nobody can do now is owed, and there
-// is an add or a read in its place.
+// is an add or a read in its place, if need be by a visitor: a shop that stalls
+// must not have fewer requests for it.
 func (t *Traffic) pick() (*client, history.Kind) {
 	for i, c := range t.urgent {
 		if !time.Now().Before(c.notBefore) {
@@ -351,6 +361,15 @@ func (t *Traffic) pick() (*client, history.Kind) {
 		if c := t.able(kind); t.Weights[kind] > 0 && c != nil {
 			return c, kind
 		}
+		if c := t.visitors.able(kind); t.Weights[kind] > 0 && c != nil {
+			return c, kind
+		}
+	}
+	if n := len(t.visitors.clients); n < maxVisitors {
+		c := t.client(fmt.Sprintf("v%d", n+1), "")
+		c.account = ""
+		t.visitors.clients = append(t.visitors.clients, c)
+		return c, c.forced()
 	}
 	return nil, ""
 }

@@ -492,11 +492,26 @@ func TestOpenLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	took, l := time.Since(begun), traffic.Live()
-	if l.Sent+l.Missed != 150 || l.Missed < 30 || took < 1500*time.Millisecond || took > 4*time.Second {
-		t.Errorf("%d sent, %d missed in %v", l.Sent, l.Missed, took)
+	if l.Sent != 150 || l.Missed > 0 || len(traffic.visitors.clients) < 30 || took < 1500*time.Millisecond || took > 4*time.Second {
+		t.Errorf("%d sent, %d missed, %d visitors in %v", l.Sent, l.Missed, len(traffic.visitors.clients), took)
 	}
 	if l.OK == 0 || l.Unknown != 0 || l.Latency.Quantile(1) < 600*time.Millisecond {
 		t.Errorf("%+v, all in %v", l, l.Latency.Quantile(1))
+	}
+}
+
+// TestTooManyWait: what is due and can't be sent is counted, not forgotten.
+func TestTooManyWait(t *testing.T) {
+	t.Parallel()
+	traffic := start(t, newFake(t, nil), Options{Shoppers: 1, Hot: -1})
+	traffic.shoppers.clients[0].idle, traffic.urgent = false, nil
+	traffic.visitors.clients = make([]*client, maxVisitors)
+	for i := range traffic.visitors.clients {
+		traffic.visitors.clients[i] = &client{}
+	}
+	traffic.dispatch(t.Context(), time.Now())
+	if l := traffic.Live(); l.Missed != 1 || l.Sent != 0 {
+		t.Errorf("%+v", l)
 	}
 }
 
