@@ -17,10 +17,7 @@ help: ## this list
 
 ## Try it
 
-demo: build redis ## a tour on a shop of its own: kills every replica, counts every cart, says PASS or FAIL
-	@$(BIN)/trial tour
-
-trial: build redis ## traffic at a rate and faults of every kind for 90 s, a verdict, a report in .run/trial/demo
+demo: build redis ## a trial: traffic and faults of every kind for little more than a minute, a verdict, a report in .run/trial/demo
 	@$(BIN)/trial run
 
 up: build redis ## open a shop on http://127.0.0.1:PORT (PORT=8080)
@@ -32,7 +29,7 @@ down: $(BIN)/trial ## close that shop; its data stay in .run/PORT
 ps: $(BIN)/trial ## its processes
 	@$(BIN)/trial ps -port $(PORT)
 
-trial-long: build redis ## the same as trial for 20 minutes, with at least 500 kills
+trial-long: build redis ## the same for 20 minutes, with at least 500 kills and 500,000 changes
 	@$(BIN)/trial run -scenario long
 
 compare: build redis ## five ways to keep state under the same traffic and faults: a table, and .run/compare; 3 to 5 minutes
@@ -102,4 +99,4 @@ strace:
 clean: ## remove what was built; shops that run and their data stay
 	rm -rf $(BIN)
 
-.PHONY: go help demo trial trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean
+.PHONY: go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean

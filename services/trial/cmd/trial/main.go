@@ -5,8 +5,8 @@
 //	trial check FILE          judges a history again
 //	trial compare             measures five ways to keep state
 //	trial redis-crash         what a crash of the machine costs Redis
+//	trial promise [NAME...]   tries what a shop that runs promises its customers
 //	trial up | down | ps      open a shop, close it, list its processes
-//	trial tour                a short scripted tour, each step on one line
 //
 // It expects the binaries gateway, auth and cart (for compare stateful too) in
 // its own folder.
@@ -42,7 +42,7 @@ var (
 // once they are parsed.
 type command struct {
 	about string
-	args  string // that it takes beside flags
+	args  string // that it takes beside flags; "[NAME...]" is any number
 	flags func(*flag.FlagSet) func(ctx context.Context, args []string) error
 }
 
@@ -72,7 +72,7 @@ func commands() map[string]command {
 		"up":          {"open a shop on this machine and return when it serves", "", upFlags},
 		"down":        {"close it; its data stay", "", downFlags},
 		"ps":          {"list its processes", "", psFlags},
-		"tour":        {"a short scripted tour on a shop of its own", "", tourFlags},
+		"promise":     {"try what a shop that runs promises", "[NAME...]", promiseFlags},
 		"supervise":   {"", "", superviseFlags}, // what up starts
 	}
 }
@@ -93,7 +93,7 @@ func dispatch(ctx context.Context, args []string) error {
 	}
 	do := c.flags(set)
 	_ = set.Parse(args[1:])
-	if set.NArg() != len(strings.Fields(c.args)) {
+	if !strings.HasSuffix(c.args, "...]") && set.NArg() != len(strings.Fields(c.args)) {
 		set.Usage()
 		os.Exit(exitUsage)
 	}

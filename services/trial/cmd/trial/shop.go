@@ -10,7 +10,6 @@ import (
 	"strconv"
 
 	"coatcheck/trial/local"
-	"coatcheck/trial/tour"
 )
 
 // shopFlags are those of every command about one shop. The options are complete
@@ -65,44 +64,4 @@ func downFlags(set *flag.FlagSet) func(context.Context, []string) error {
 
 func psFlags(set *flag.FlagSet) func(context.Context, []string) error {
 	return withShop(set, func(ctx context.Context, o local.Options) error { return local.List(ctx, o.State, os.Stdout) })
-}
-
-func tourFlags(set *flag.FlagSet) func(context.Context, []string) error {
-	var o local.Options
-	set.IntVar(&o.Port, "port", 0, "public port on 127.0.0.1; 0 is any free one")
-	set.StringVar(&o.State, "state", "", "folder of the shop's data, keys and logs (default: a temporary one)")
-	set.StringVar(&o.Bin, "bin", folder(), "folder of the binaries gateway, auth and cart")
-	return func(ctx context.Context, _ []string) error { return runTour(ctx, o) }
-}
-
-func runTour(ctx context.Context, o local.Options) error {
-	temporary := o.State == ""
-	if temporary {
-		state, err := os.MkdirTemp("", "coatcheck-tour-")
-		if err != nil {
-			return err
-		}
-		o.State = state
-	}
-	shop, err := local.Start(o)
-	if err != nil {
-		if temporary {
-			_ = os.RemoveAll(o.State)
-		}
-		return err
-	}
-	defer shop.Close()
-	pass, err := tour.Run(ctx, shop, tour.Options{URL: "http://" + shop.Address(), Out: os.Stdout})
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w\n  logs: %s", err, filepath.Join(o.State, "log"))
-	case !pass:
-		fmt.Fprintf(os.Stderr, "trial: the logs are in %s\n", filepath.Join(o.State, "log"))
-		return errFailed
-	}
-	if temporary {
-		shop.Close()
-		_ = os.RemoveAll(o.State)
-	}
-	return nil
 }
