@@ -19,8 +19,9 @@ podSelector:
   to:
     - {{ include "coatcheck.peer" (dict "root" . "name" "redis") | indent 6 | trim }}
 {{- else -}}
-{{- $ports := .Values.redis.external.ports -}}
-{{- range .Values.redis.external.addrs }}{{ $ports = append $ports (splitList ":" . | last | int) }}{{ end -}}
+{{- $external := .Values.redis.external -}}
+{{- $ports := $external.ports | default (ternary (list 6379) list (eq $external.mode "sentinel")) -}}
+{{- range $external.addrs }}{{ $ports = append $ports (splitList ":" . | last | int) }}{{ end -}}
 - ports:
     {{- range $ports | uniq }}
     - { protocol: TCP, port: {{ int . }} }

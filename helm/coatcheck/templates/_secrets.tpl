@@ -42,7 +42,7 @@ A render may ask many times and must get one answer, so it is kept in the values
 
 {{/*
 secretSum takes root, secret ("auth", "redis") and name: a checksum of what is in it, so that pods roll when an upgrade
-finds it changed. A Secret that the chart does not make is read from the cluster.
+finds it changed. A Secret that the chart does not make is read from the cluster; empty where none can be asked.
 */}}
 {{- define "coatcheck.secretSum" -}}
 {{- include "coatcheck.secrets" .root -}}
@@ -50,5 +50,5 @@ finds it changed. A Secret that the chart does not make is read from the cluster
 {{- if not $data -}}
 {{- $data = (lookup "v1" "Secret" .root.Release.Namespace .name).data | default dict -}}
 {{- end -}}
-{{- toJson $data | sha256sum -}}
+{{- if $data }}{{ toJson $data | sha256sum }}{{ end -}}
 {{- end }}

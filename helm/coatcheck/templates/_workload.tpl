@@ -56,7 +56,9 @@ spec:
         {{- with $values.podLabels }}{{ toYaml . | nindent 8 }}{{ end }}
       annotations:
         {{- range $secret, $name := .secrets }}
-        checksum/{{ $secret }}: {{ include "coatcheck.secretSum" (dict "root" $root "secret" $secret "name" $name) }}
+        {{- with include "coatcheck.secretSum" (dict "root" $root "secret" $secret "name" $name) }}
+        checksum/{{ $secret }}: {{ . }}
+        {{- end }}
         {{- end }}
         {{- range $name, $sum := .sums }}
         {{ $name }}: {{ $sum | quote }}
@@ -70,8 +72,8 @@ spec:
     spec:
       serviceAccountName: {{ $fullname }}
       {{- include "coatcheck.podSecurity" $root | nindent 6 }}
-      {{- include "coatcheck.pullSecrets" $root | nindent 6 }}
-      {{- include "coatcheck.placement" $values | nindent 6 }}
+      {{- with include "coatcheck.pullSecrets" $root }}{{ . | trim | nindent 6 }}{{ end }}
+      {{- with include "coatcheck.placement" $values }}{{ . | trim | nindent 6 }}{{ end }}
       # The whole drain, and time to spare: what is not done by then is killed.
       terminationGracePeriodSeconds: {{ add $values.drainDelaySeconds $values.stopTimeoutSeconds 10 }}
       tolerations:

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Makes base/coatcheck.yaml and install.yaml from the chart, here or in the folder that is named. Neither carries a
+# secret: README.md has the two lines that make them.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+into=${1:-$here}
+export PATH=$here/../.bin:$PATH
+
+# Who applies these is not Helm, so its labels would be wrong; and a test pod would start at once.
+render() {
+  helm template coatcheck "$here/../helm/coatcheck" --namespace coatcheck --skip-tests \
+    --set auth.existingSecret=coatcheck-auth,redis.existingSecret=coatcheck-redis,tests.enabled=false "$@" |
+    sed -e '/^ *app.kubernetes.io\/managed-by: Helm$/d' -e '/^ *helm.sh\/chart: /d'
+}
+
+mkdir -p "$into/base"
+{
+  echo "# Made by generate.sh from helm/coatcheck. Change that."
+  render --set publicURL=https://shop.example.org
+} > "$into/base/coatcheck.yaml"
+{
+  echo "# Made by generate.sh from helm/coatcheck. The shop over plain HTTP, to be tried; README.md says how."
+  cat "$here/base/namespace.yaml"
+  render --set plainHTTP=true
+} > "$into/install.yaml"
