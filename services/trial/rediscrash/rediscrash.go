@@ -75,9 +75,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	s := &server{dir: dir, policy: o.Policy}
-	defer s.kill()
-	if err := s.start(ctx, true); err != nil {
+	s := &Server{Dir: dir, Policy: o.Policy}
+	defer s.Kill()
+	if err := s.Start(ctx, true); err != nil {
 		return Result{}, err
 	}
 	acknowledged, unanswered, err := write(ctx, s, o)
@@ -85,10 +85,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	var r Result
-	if r.Written, r.Synced, err = s.cut(); err != nil {
+	if r.Written, r.Synced, err = s.Cut(); err != nil {
 		return r, err
 	}
-	if err := s.start(ctx, false); err != nil {
+	if err := s.Start(ctx, false); err != nil {
 		return r, fmt.Errorf("after the cut: %w", err)
 	}
 	r.Acknowledged, r.Unanswered = len(acknowledged), len(unanswered)
@@ -108,7 +108,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 
 // write lets the writers add lines until the kill, and returns the lines whose
 // addition was acknowledged, and those that nothing is known of.
-func write(ctx context.Context, s *server, o Options) (acknowledged, unanswered []line, err error) {
+func write(ctx context.Context, s *Server, o Options) (acknowledged, unanswered []line, err error) {
 	store, rdb := s.store(o.Writers)
 	defer func() { _ = rdb.Close() }()
 	var mu sync.Mutex
@@ -139,13 +139,13 @@ func write(ctx context.Context, s *server, o Options) (acknowledged, unanswered 
 		err = errors.New("redis-server ended by itself")
 	case <-time.After(o.Length):
 	}
-	s.kill()
+	s.Kill()
 	writers.Wait()
 	return acknowledged, unanswered, err
 }
 
 // read answers which lines are in their carts.
-func read(ctx context.Context, s *server, lines []line) (map[line]bool, error) {
+func read(ctx context.Context, s *Server, lines []line) (map[line]bool, error) {
 	store, rdb := s.store(1)
 	defer func() { _ = rdb.Close() }()
 	there, seen := map[line]bool{}, map[cart.Owner]bool{}
@@ -165,30 +165,38 @@ func read(ctx context.Context, s *server, lines []line) (map[line]bool, error) {
 	return there, nil
 }
 
-// server is a redis-server on a socket in its folder.
-type server struct {
-	dir, policy string
+// Server is a redis-server on a socket in Dir, which must be there. Its methods
+// are for one goroutine.
+type Server struct {
+	Dir, Policy string
 	cmd         *exec.Cmd
 	ended       chan struct{} // closed when cmd has ended
 }
 
-func (s *server) path(name ...string) string {
-	return filepath.Join(append([]string{s.dir}, name...)...)
+// Socket is where it listens.
+func (s *Server) Socket() string { return s.path("socket") }
+
+// Trace is the file in which each write and sync shows as it happens.
+func (s *Server) Trace() string { return s.path("trace") }
+
+func (s *Server) path(name ...string) string {
+	return filepath.Join(append([]string{s.Dir}, name...)...)
 }
 
-// start starts Redis and returns when it takes commands.
-func (s *server) start(ctx context.Context, traced bool) error {
-	args := []string{"redis-server", "--port", "0", "--unixsocket", s.path("socket"), "--dir", s.dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", s.policy, "--auto-aof-rewrite-percentage", "0", "--logfile", s.path("log"), "--daemonize", "no"}
+// Start starts Redis and returns when it takes commands. Only the first start, on
+// no data, can be traced.
+func (s *Server) Start(ctx context.Context, traced bool) error {
+	args := []string{"redis-server", "--port", "0", "--unixsocket", s.Socket(), "--dir", s.Dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", s.Policy, "--auto-aof-rewrite-percentage", "0", "--logfile", s.path("log"), "--daemonize", "no"}
 	if traced {
 		// -D: strace is the child, and Redis the process that is started here.
-		args = slices.Concat([]string{"strace", "-D", "-f", "-y", "-qq", "-s", "0", "-e", "trace=write,fdatasync", "-o", s.path("trace")}, args)
+		args = slices.Concat([]string{"strace", "-D", "-f", "-y", "-qq", "-s", "0", "-e", "trace=write,fdatasync", "-o", s.Trace()}, args)
 	}
 	s.cmd, s.ended = exec.Command(args[0], args[1:]...), make(chan struct{})
 	var said bytes.Buffer
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.WaitDelay = &said, &said, time.Second
 	endWithParent(s.cmd)
-	_ = os.Remove(s.path("socket")) // a killed server leaves it
+	_ = os.Remove(s.Socket()) // a killed server leaves it
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("starting redis-server: %w", err)
 	}
@@ -200,7 +208,7 @@ func (s *server) start(ctx context.Context, traced bool) error {
 	_, rdb := s.store(1)
 	defer func() { _ = rdb.Close() }()
 	for deadline := time.Now().Add(startBound); ; time.Sleep(10 * time.Millisecond) {
-		_, err := os.Stat(s.path("socket"))
+		_, err := os.Stat(s.Socket())
 		if err == nil {
 			err = rdb.Ping(ctx).Err()
 		}
@@ -218,8 +226,8 @@ func (s *server) start(ctx context.Context, traced bool) error {
 	}
 }
 
-// kill is kill -9. It returns when the process has ended.
-func (s *server) kill() {
+// Kill is kill -9. It returns when the process has ended.
+func (s *Server) Kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
 	}
@@ -228,21 +236,22 @@ func (s *server) kill() {
 }
 
 // store is the shop's own.
-func (s *server) store(connections int) (*redisstore.Store, *redis.Client) {
-	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: s.path("socket"), MaxRetries: -1, DialerRetries: 1, PoolSize: connections, ContextTimeoutEnabled: true})
+func (s *Server) store(connections int) (*redisstore.Store, *redis.Client) {
+	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: s.Socket(), MaxRetries: -1, DialerRetries: 1, PoolSize: connections, ContextTimeoutEnabled: true})
 	return redisstore.New(rdb, redisstore.Settings{
 		GuestCartLife: time.Hour, UserCartLife: time.Hour, OrderLife: time.Hour, Window: time.Hour,
 		Limits: cart.Limits{Quantity: 999, Lines: linesPerCart}, Now: time.Now,
 	}), rdb
 }
 
-// cut waits for the end of the trace and cuts off what was not synced.
-func (s *server) cut() (written, synced int64, err error) {
+// Cut, after Kill of a server that was traced, waits for the end of the trace and
+// cuts off what was not synced.
+func (s *Server) Cut() (written, synced int64, err error) {
 	const name = "appendonly.aof.1.incr.aof"
 	end := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +\+\+\+ killed by SIGKILL`, s.cmd.Process.Pid))
 	var trace []byte
 	for deadline := time.Now().Add(startBound); ; time.Sleep(10 * time.Millisecond) {
-		if trace, err = os.ReadFile(s.path("trace")); err != nil {
+		if trace, err = os.ReadFile(s.Trace()); err != nil {
 			return 0, 0, fmt.Errorf("the trace: %w", err)
 		}
 		if end.Match(trace) {

@@ -1,0 +1,75 @@
+package defects
+
+import (
+	"context"
+	"path"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/protobuf/proto"
+
+	"coatcheck/chassis"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+// undrained ends at SIGTERM, at once.
+type undrained struct{ chassis.Part }
+
+func newUndrained(p chassis.Part) chassis.Part { return undrained{p} }
+
+func (u undrained) Drain() { u.Close() }
+
+// throttled is a connection with gRPC's own retries and their throttle: of ten
+// tokens a failure takes one, and with five left nothing is sent again.
+func throttled(addrs []string) (*grpc.ClientConn, error) {
+	list := manual.NewBuilderWithScheme("replicas")
+	var state resolver.State
+	for _, addr := range addrs {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: addr}}})
+	}
+	list.InitialState(state)
+	return grpc.NewClient("replicas:///carts", grpc.WithResolvers(list),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, MaxDelay: 2 * time.Second}, MinConnectTimeout: time.Second}),
+		grpc.WithDefaultServiceConfig(`{
+			"loadBalancingConfig": [{"round_robin": {}}],
+			"methodConfig": [{"name": [{}], "retryPolicy": {
+				"maxAttempts": 3, "initialBackoff": "0.01s", "maxBackoff": "0.1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}],
+			"retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}}`))
+}
+
+// firstTriesOnly keeps the gateway's own retries from being made: these, and
+// these alone, wait for a replica to be ready.
+func firstTriesOnly(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	for _, opt := range opts {
+		if o, ok := opt.(grpc.FailFastCallOption); ok && !o.FailFast {
+			return errBroken
+		}
+	}
+	return invoke(ctx, method, req, reply, conn, opts...)
+}
+
+// remembering is a gateway that asks once who has a session, and never again.
+func remembering() grpc.UnaryClientInterceptor {
+	var known sync.Map // by token
+	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if path.Base(method) != "VerifySession" {
+			return invoke(ctx, method, req, reply, conn, opts...)
+		}
+		token := req.(*authv1.VerifySessionRequest).GetSessionToken()
+		if answer, ok := known.Load(token); ok {
+			proto.Merge(reply.(proto.Message), answer.(proto.Message))
+			return nil
+		}
+		err := invoke(ctx, method, req, reply, conn, opts...)
+		if err == nil {
+			known.Store(token, proto.Clone(reply.(proto.Message)))
+		}
+		return err
+	}
+}

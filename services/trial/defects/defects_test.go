@@ -1,0 +1,232 @@
+package defects
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"coatcheck/trial/check"
+	"coatcheck/trial/fault"
+	"coatcheck/trial/history"
+)
+
+// defect is one that carts are known to have.
+type defect struct {
+	name   string
+	checks []string // each of which finds it
+	least  int      // that each check must have looked at
+	trial  trial    // of both shops
+	sound  double   // what the shop without it differs in from the one that is shipped
+	broken double
+}
+
+func defects() []defect {
+	all := []defect{
+		{
+			name: "read-modify-write", checks: []string{"bounds", "linearizable"}, least: 25,
+			trial:  trial{hot: 1},
+			broken: double{store: newReadModifyWrite},
+		},
+		{
+			name: "no-idempotency", checks: []string{"doubled"}, least: 20,
+			trial:  trial{lostAnswers: 5},
+			broken: double{store: newKeyless},
+		},
+		{
+			name: "redis-retries", checks: []string{"doubled"}, least: 20,
+			trial: trial{lostScripts: 5},
+			broken: double{
+				// A record of a millisecond is gone when go-redis sends a command again.
+				window: time.Millisecond,
+				client: func(addr string) redis.UniversalClient {
+					return redis.NewClient(&redis.Options{Addr: addr, MaxRetries: 3, ContextTimeoutEnabled: true})
+				},
+			},
+		},
+		{
+			name: "in-memory-cart", checks: []string{"lost"}, least: 50,
+			trial:  trial{weights: guests, faults: killCarts(2)},
+			broken: double{store: newInMemory},
+		},
+		{
+			name: "no-drain", checks: []string{"drained"}, least: 50,
+			trial:  trial{weights: guests, shoppers: 24, rate: 110, gateways: 2, slow: 200 * time.Millisecond, faults: rollGateways},
+			broken: double{gateway: newUndrained},
+		},
+		{
+			name: "retry-throttle", checks: []string{"hidden"}, least: 50,
+			trial:  trial{weights: guests, shoppers: 24, rate: 110, slow: 200 * time.Millisecond, faults: killCarts(1)},
+			broken: double{dial: throttled, cart: firstTriesOnly},
+		},
+		{
+			name: "one-step-merge", checks: []string{"merges"}, least: 8,
+			trial:  trial{weights: visits, rate: 120, length: 4 * time.Second, brokenMerges: 2},
+			broken: double{store: newOneMerge},
+		},
+		{
+			name: "clearing-checkout", checks: []string{"accounts"}, least: 6,
+			trial:  trial{weights: looking, hot: 1, rate: 120, length: 4 * time.Second},
+			broken: double{store: newClearing},
+		},
+		{
+			name: "eviction", checks: []string{"lost"}, least: 50,
+			trial:  trial{weights: guests, faults: fillRedis},
+			sound:  double{redis: []string{"--maxmemory-policy", "noeviction"}},
+			broken: double{redis: []string{"--maxmemory-policy", "allkeys-lru"}},
+		},
+		{
+			name: "token-after-log-out", checks: []string{"revoked"}, least: 2,
+			trial:  trial{weights: visits, rate: 120},
+			broken: double{auth: remembering()},
+		},
+	}
+	return append(all, traced()...)
+}
+
+// guests never log in, and cost no passwords. looking has those who share a cart
+// check out often, which they do after a reading. visits are many and short:
+// where nobody can log in or check out yet, there is an add.
+var (
+	guests  = map[history.Kind]int{history.Add: 70, history.Read: 30}
+	looking = map[history.Kind]int{history.Add: 40, history.Read: 60}
+	visits  = map[history.Kind]int{history.Add: 15, history.Read: 5, history.LogIn: 60, history.Checkout: 40}
+)
+
+// TestDefects takes most of its time waiting. On a machine that is too busy for
+// the traffic, a trial shows too little; it is then made again, for longer.
+func TestDefects(t *testing.T) {
+	for _, d := range defects() {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			var sound, broken check.Verdict
+			tr := d.trial
+			for tr.length = cmp.Or(tr.length, 3*time.Second); ; tr.length *= 3 {
+				sound, broken = d.try(t, tr)
+				if d.enough(sound) || tr.length > 20*time.Second {
+					break
+				}
+			}
+			t.Logf("without: %s %v", sound.Line, sound.Results)
+			t.Logf("with:    %s %v", tell(broken, 1), broken.Results)
+			if !sound.Pass || !d.enough(sound) {
+				t.Errorf("the shop without the defect does not pass, at least %d looked at: %v %s", d.least, sound.Results, tell(sound, check.MaxFindings))
+			}
+			for _, name := range d.checks {
+				if resultOf(broken, name).Violations == 0 {
+					t.Errorf("%s does not find it: %v", name, broken.Results)
+				}
+			}
+		})
+	}
+}
+
+// try runs the trial in both shops, side by side.
+func (d defect) try(t *testing.T, tr trial) (sound, broken check.Verdict) {
+	t.Helper()
+	errs := make(chan error, 2)
+	for v, with := range map[*check.Verdict]double{&sound: d.sound, &broken: d.broken} {
+		s, file := openShop(t, tr, with), filepath.Join(t.TempDir(), "history.jsonl")
+		go func() {
+			err := s.play(t.Context(), tr, file)
+			if err == nil {
+				*v, err = check.Check(file, limits(d.checks))
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return sound, broken
+}
+
+// enough tells whether the shop has shown something.
+func (d defect) enough(v check.Verdict) bool {
+	return len(v.Inconclusive) == 0 && !slices.ContainsFunc(d.checks, func(name string) bool { return resultOf(v, name).Looked < d.least })
+}
+
+func resultOf(v check.Verdict, name string) check.Result {
+	for _, r := range v.Results {
+		if r.Check == name {
+			return r
+		}
+	}
+	return check.Result{}
+}
+
+// limits are those of a few seconds.
+func limits(checks []string) check.Limits {
+	return check.Limits{
+		Checks: append([]string{"inconclusive"}, checks...), Settle: 200 * time.Millisecond, Search: 10 * time.Second,
+		Acknowledged: 50, BeforeFaults: 1, Missed: 1,
+	}
+}
+
+// tell words what is wrong, up to so many findings.
+func tell(v check.Verdict, most int) string {
+	text := v.Line
+	for _, f := range v.Findings[:min(most, len(v.Findings))] {
+		text += "\n" + f.Check + " " + f.Cart + ": " + f.Text
+	}
+	return text
+}
+
+// killCarts kills one cart replica after the other, n times.
+func killCarts(n int) func(*stage) error {
+	return func(s *stage) error {
+		for i := range n {
+			r := s.carts[i%len(s.carts)]
+			err := s.fault(history.Hidden, fault.Kill, r.name, func() error {
+				r.kill()
+				time.Sleep(100 * time.Millisecond)
+				return r.start()
+			})
+			if err != nil {
+				return err
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		return nil
+	}
+}
+
+// rollGateways restarts one gateway after the other, in order.
+func rollGateways(s *stage) error {
+	for _, r := range s.gateways {
+		err := s.fault(history.Gateway, fault.Roll, r.name, func() error {
+			if err := r.stop(); err != nil {
+				return err
+			}
+			if err := r.start(); err != nil {
+				return err
+			}
+			return s.awaitOpen()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillRedis takes Redis' memory away for a while.
+func fillRedis(s *stage) error {
+	return s.fault(history.Outage, "memory", "redis", func() error {
+		for _, most := range []string{"1", "0"} {
+			time.Sleep(500 * time.Millisecond)
+			if err := s.redis.ConfigSet(s.ctx, "maxmemory", most).Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

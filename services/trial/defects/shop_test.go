@@ -1,0 +1,325 @@
+package defects
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"coatcheck/auth"
+	"coatcheck/cart"
+	"coatcheck/cart/redisstore"
+	"coatcheck/chassis"
+	"coatcheck/chassis/config"
+	"coatcheck/chassis/redisconn"
+	"coatcheck/chassis/redistest"
+	"coatcheck/chassis/rpc"
+	"coatcheck/gateway"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
+	"coatcheck/trial/rediscrash"
+)
+
+// double is what stands in for parts of the shop. The zero double is the shop as
+// it is shipped.
+type double struct {
+	redis  []string                                             // further arguments of redis-server
+	policy string                                               // appendfsync, where Redis is to crash
+	client func(addr string) redis.UniversalClient              // the carts' way to Redis
+	window time.Duration                                        // of idempotency
+	store  func(*redisstore.Store, redis.UniversalClient) stock // what a cart replica keeps carts in
+	dial   func(addrs []string) (*grpc.ClientConn, error)       // the gateways' way to the carts
+	// cart and auth are put before each call of a gateway.
+	cart, auth grpc.UnaryClientInterceptor
+	gateway    func(chassis.Part) chassis.Part
+}
+
+// stock is what the cart service needs.
+type stock interface {
+	cart.Store
+	cart.Eraser
+}
+
+// shop is a whole one in this process, each replica behind a listener of its own.
+type shop struct {
+	carts, gateways []*replica
+	door            *door
+	wire            *wire // between carts and Redis
+	redis           *redis.Client
+	crash           *rediscrash.Server // nil where Redis is not to crash
+	calls           *calls
+}
+
+// the settings that the replicas have.
+var settings = struct{ base, cart, auth, gateway []string }{
+	base:    []string{"COATCHECK_ADMIN_ADDR=127.0.0.1:0", "COATCHECK_STOP_TIMEOUT=3s"},
+	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=2"},
+	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms"},
+}
+
+// openShop returns when the shop serves; it closes when the test ends.
+func openShop(t *testing.T, tr trial, d double) *shop {
+	t.Helper()
+	s := &shop{calls: &calls{trial: tr}}
+	s.startRedis(t, d)
+	auths := s.replicas(t, "auth", 1, s.auth(t, newWire(t, s.wire.network, s.wire.addr)))
+	s.carts = s.replicas(t, "cart", 2, s.cart(t, tr, d))
+	s.gateways = s.replicas(t, "gateway", cmp.Or(tr.gateways, 1), s.gateway(auths, d))
+	s.door = newDoor(t, s.gateways)
+	if err := s.awaitOpen(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// awaitOpen returns nil once all gateways are ready, and the door knows it.
+func (s *shop) awaitOpen() error {
+	for deadline := time.Now().Add(startBound); !s.door.open(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return errors.New("the shop does not open")
+		}
+	}
+	return nil
+}
+
+func (s *shop) startRedis(t *testing.T, d double) {
+	t.Helper()
+	if d.policy == "" {
+		server := redistest.Start(t, d.redis...)
+		s.redis, s.wire = server.Client(t), newWire(t, "tcp", server.Addr)
+		return
+	}
+	dir, err := os.MkdirTemp("", "defects")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.crash = &rediscrash.Server{Dir: dir, Policy: d.policy}
+	t.Cleanup(func() {
+		s.crash.Kill()
+		_ = os.RemoveAll(dir)
+	})
+	if err := s.crash.Start(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	s.wire = newWire(t, "unix", s.crash.Socket())
+}
+
+// replicas starts n of a role.
+func (s *shop) replicas(t *testing.T, role string, n int, open func(name string) (chassis.Service, error)) []*replica {
+	t.Helper()
+	var all []*replica
+	for i := range n {
+		addr, err := freeAddr()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &replica{name: fmt.Sprintf("%s-%d", role, i+1), addr: addr, open: open}
+		if err := r.start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.kill)
+		all = append(all, r)
+	}
+	return all
+}
+
+func addrs(replicas []*replica) []string {
+	var all []string
+	for _, r := range replicas {
+		all = append(all, r.addr)
+	}
+	return all
+}
+
+func load[T any](name string, more ...string) (T, error) {
+	return config.Load[T](append(append([]string{"COATCHECK_INSTANCE=" + name}, settings.base...), more...))
+}
+
+var nowhere = slog.New(slog.DiscardHandler)
+
+func (s *shop) auth(t *testing.T, way net.Listener) func(string) (chassis.Service, error) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(t.TempDir(), "keys.pem")
+	if err := os.WriteFile(keys, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func(name string) (chassis.Service, error) {
+		set, err := load[auth.Settings](name, append(settings.auth, "COATCHECK_DRAIN_DELAY=0s",
+			"COATCHECK_SIGNING_KEYS_FILE="+keys, "COATCHECK_REDIS_ADDRS="+way.Addr().String())...)
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		reg := chassis.NewRegistry()
+		rdb := redisconn.Open(set.Redis, reg)
+		service, err := auth.New(set, auth.NewRedisStore(rdb), time.Now)
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		server := rpc.NewServer(nowhere, reg, name)
+		authv1.RegisterAuthServiceServer(server, service)
+		return chassis.Service{
+			Settings: set.Settings, Log: nowhere, Registry: reg, Part: server,
+			Ready: func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
+			Close: func() { _ = rdb.Close() },
+		}, nil
+	}
+}
+
+func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Service, error) {
+	t.Helper()
+	catalogue, err := cart.ParseCatalogue(products())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(name string) (chassis.Service, error) {
+		set, err := load[cart.Settings](name, "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_ADDRS="+s.wire.Addr().String())
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		reg := chassis.NewRegistry()
+		var rdb redis.UniversalClient
+		if d.client == nil {
+			rdb = redisconn.Open(set.Redis, reg)
+		} else {
+			rdb = d.client(s.wire.Addr().String())
+		}
+		store := redisstore.New(rdb, redisstore.Settings{
+			GuestCartLife: set.GuestCartLife, UserCartLife: set.UserCartLife, OrderLife: set.OrderLife,
+			Window: cmp.Or(d.window, set.IdempotencyWindow), Limits: set.Limits(), Now: time.Now,
+		})
+		var kept stock = store
+		if d.store != nil {
+			kept = d.store(store, rdb)
+		}
+		kept = slow{kept, tr.slow}
+		server := rpc.NewServer(nowhere, reg, name)
+		cartv1.RegisterCartServiceServer(server, cart.NewServer(kept, kept, catalogue, set.Limits(), time.Now))
+		return chassis.Service{
+			Settings: set.Settings, Log: nowhere, Registry: reg, Part: server,
+			Ready: func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
+			Close: func() { _ = rdb.Close() },
+		}, nil
+	}
+}
+
+// slow is a store that takes its time.
+type slow struct {
+	stock
+	by time.Duration
+}
+
+func (s slow) Get(ctx context.Context, owner cart.Owner) (cart.Cart, error) {
+	time.Sleep(s.by)
+	return s.stock.Get(ctx, owner)
+}
+
+func (s slow) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart.Result, error) {
+	time.Sleep(s.by)
+	return s.stock.Change(ctx, owner, c)
+}
+
+func (s *shop) gateway(auths []*replica, d double) func(string) (chassis.Service, error) {
+	return func(name string) (chassis.Service, error) {
+		toAuth, toCart := strings.Join(addrs(auths), ","), strings.Join(addrs(s.carts), ",")
+		set, err := load[gateway.Settings](name, append(settings.gateway, "COATCHECK_AUTH_ADDR="+toAuth, "COATCHECK_CART_ADDR="+toCart)...)
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		reg := chassis.NewRegistry()
+		metrics := rpc.NewClientMetrics(reg)
+		auth, err := rpc.Dial(toAuth, metrics)
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		dial := d.dial
+		if dial == nil {
+			dial = func([]string) (*grpc.ClientConn, error) { return rpc.Dial(toCart, metrics) }
+		}
+		cart, err := dial(addrs(s.carts))
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		authCalls, err := before(auth, auths[0].addr, d.auth)
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		cartCalls, err := before(cart, s.carts[0].addr, d.cart, s.calls.strike)
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		g, err := gateway.New(set, nowhere, reg, cartCalls, authCalls)
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		var part chassis.Part = gateway.NewServer(g)
+		if d.gateway != nil {
+			part = d.gateway(part)
+		}
+		return chassis.Service{
+			Settings: set.Base(), Log: nowhere, Registry: reg, Part: part,
+			Ready: func(ctx context.Context) error {
+				for _, conn := range []*grpc.ClientConn{auth, cart} {
+					if err := rpc.AwaitReady(ctx, conn); err != nil {
+						return err
+					}
+				}
+				return g.Ready(ctx)
+			},
+			Close: func() {
+				for _, conn := range []*grpc.ClientConn{authCalls, cartCalls, auth, cart} {
+					_ = conn.Close()
+				}
+			},
+		}, nil
+	}
+}
+
+// before is conn with interceptors before each call. A gateway takes nothing but
+// a connection of its own, so there is a second one, which no call goes through.
+func before(conn *grpc.ClientConn, addr string, interceptors ...grpc.UnaryClientInterceptor) (*grpc.ClientConn, error) {
+	var chain []grpc.UnaryClientInterceptor
+	for _, i := range interceptors {
+		if i != nil {
+			chain = append(chain, i)
+		}
+	}
+	chain = append(chain, func(ctx context.Context, method string, req, reply any, _ *grpc.ClientConn, _ grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		return conn.Invoke(ctx, method, req, reply, opts...)
+	})
+	return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithIdleTimeout(0), grpc.WithChainUnaryInterceptor(chain...))
+}
+
+// products are enough that no shopper runs out of lines that are in no cart yet.
+func products() []byte {
+	type product struct {
+		SKU       string `json:"sku"`
+		Name      string `json:"name"`
+		UnitPrice int64  `json:"unit_price"`
+	}
+	var all []product
+	for i := range 200 {
+		all = append(all, product{fmt.Sprintf("coat-%03d", i+1), "Coat", 100})
+	}
+	text, _ := json.Marshal(map[string]any{"currency": "EUR", "products": all})
+	return text
+}

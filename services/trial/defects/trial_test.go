@@ -1,0 +1,146 @@
+package defects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"coatcheck/trial/history"
+	"coatcheck/trial/traffic"
+)
+
+// trial is what is done to a shop, with a defect or without.
+type trial struct {
+	shoppers, hot int // 0 mean 8 and none
+	weights       map[history.Kind]int
+	rate          float64       // 0 means 90
+	length        time.Duration // 0 means 3 s
+	gateways      int           // 0 means 1
+	slow          time.Duration // by which each cart replica is slower
+	// The answer to every so many-th call for a change gets lost between cart and
+	// gateway, and that to every so many-th script between Redis and cart; every
+	// so many-th call for a merge is broken off under way. 0 is none.
+	lostAnswers, lostScripts, brokenMerges int64
+	// faults happens while there is traffic.
+	faults func(*stage) error
+}
+
+// stage is where the faults of one trial happen.
+type stage struct {
+	*shop
+	ctx     context.Context
+	start   time.Time
+	history *history.Writer
+	traffic *traffic.Traffic
+}
+
+// warmUp is how long there is traffic before the first fault.
+const warmUp = 500 * time.Millisecond
+
+// fault makes one and records it.
+func (s *stage) fault(class history.Class, kind, target string, do func() error) error {
+	f := history.Fault{Name: kind + " " + target, Kind: kind, Target: target, Class: class, Start: time.Since(s.start), InFlight: s.traffic.InFlight()}
+	err := do()
+	f.End = time.Since(s.start)
+	if err != nil {
+		f.Error = err.Error()
+	}
+	s.history.Write(history.Record{Fault: &f})
+	return err
+}
+
+// calls are what happens to the gateways' calls to the carts while it is rough.
+type calls struct {
+	trial
+	rough           atomic.Bool
+	changes, merges atomic.Int64
+}
+
+var errBroken = status.Error(codes.Unavailable, "the connection broke")
+
+func (c *calls) strike(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	name := path.Base(method)
+	if !c.rough.Load() || strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List") {
+		return invoke(ctx, method, req, reply, conn, opts...)
+	}
+	if c.brokenMerges > 0 && name == "MergeCarts" {
+		if n := c.merges.Add(1); n%c.brokenMerges == 0 {
+			// After 4, 64 or 256 ms, so that more than one of its steps is hit.
+			short, cancel := context.WithTimeout(ctx, []time.Duration{4, 64, 256}[n/c.brokenMerges%3]*time.Millisecond)
+			defer cancel()
+			if err := invoke(short, method, req, reply, conn, opts...); err != nil {
+				return errBroken
+			}
+			return nil
+		}
+	}
+	err := invoke(ctx, method, req, reply, conn, opts...)
+	if err == nil && c.lostAnswers > 0 && c.changes.Add(1)%c.lostAnswers == 0 {
+		return errBroken
+	}
+	return err
+}
+
+// play runs the trial in the shop, and writes its history to the file.
+func (s *shop) play(ctx context.Context, tr trial, file string) (err error) {
+	start := time.Now()
+	if tr.shoppers == 0 {
+		tr.shoppers = 8
+	}
+	if tr.hot == 0 {
+		tr.hot = -1
+	}
+	if tr.rate == 0 {
+		tr.rate = 90
+	}
+	target := "http://" + s.door.Addr().String()
+	w, err := history.Create(file, history.Run{Started: start, Scenario: "defect", Seed: 1, Target: target, Rate: tr.rate, Length: tr.length})
+	if err != nil {
+		return err
+	}
+	t, err := traffic.New(ctx, traffic.Options{
+		Target: target, Rate: tr.rate, Length: tr.length, Seed: 1, Shoppers: tr.shoppers, Hot: tr.hot, Weights: tr.weights,
+		Start: start, Sink: func(op *history.Op) { w.Write(history.Record{Op: op}) },
+	})
+	if err != nil {
+		return errors.Join(err, w.Close(history.End{}))
+	}
+	faults := make(chan error, 1)
+	go func() { faults <- s.trouble(&stage{shop: s, ctx: ctx, start: start, history: w, traffic: t}, tr) }()
+	err = t.Run(ctx)
+	if faultErr := <-faults; faultErr != nil {
+		err = errors.Join(err, fmt.Errorf("a fault: %w", faultErr))
+	}
+	// What can't be read of a shop with a defect, the checks miss.
+	_ = t.Finish(ctx)
+	return errors.Join(err, w.Close(history.End{At: time.Since(start), Missed: t.Live().Missed}))
+}
+
+// trouble makes all faults of the trial, and returns when they are over.
+func (s *shop) trouble(on *stage, tr trial) error {
+	time.Sleep(warmUp)
+	if tr.lostAnswers+tr.brokenMerges+tr.lostScripts > 0 {
+		if err := on.fault(history.Outage, "lost-answers", "cart", func() error {
+			s.calls.rough.Store(true)
+			s.wire.every.Store(tr.lostScripts)
+			time.Sleep(tr.length - 2*warmUp)
+			s.calls.rough.Store(false)
+			s.wire.every.Store(0)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if tr.faults == nil {
+		return nil
+	}
+	return tr.faults(on)
+}
