@@ -4,5 +4,6 @@
 // anything, that a drain fits its grace period, that the policies open the paths
 // they should and no other, and that the real binaries accept their settings.
 //
-// The hazard is a rule that nothing can break: TestRulesBite breaks each.
+// The hazards are a rule that nothing can break, so TestRulesBite breaks each; and
+// a result of yesterday: go test does not see what helm reads, so run it with -count=1.
 package test

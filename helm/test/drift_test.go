@@ -3,6 +3,8 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,6 +31,43 @@ func TestDrift(t *testing.T) {
 		if strings.Contains(string(kept), "kind: Secret") {
 			t.Errorf("k8s/%s carries a secret", file)
 		}
+	}
+}
+
+// TestNamespace: the API server refuses unrestricted pods beside the shop's.
+func TestNamespace(t *testing.T) {
+	all := everything(t)
+	for _, name := range []string{"k8s base", "k8s overlays/kind", "k8s overlays/production", "k8s install.yaml"} {
+		m := all[name]
+		if len(m.namespaces) != 1 || m.namespaces[0].Name != "coatcheck" || m.namespaces[0].Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
+			t.Errorf("%s: its namespace does not enforce the restricted standard", name)
+		}
+	}
+}
+
+// TestPromises: helm test tries each promise that the trial knows.
+func TestPromises(t *testing.T) {
+	code, err := os.ReadFile(filepath.Join(repository, "services", "trial", "promise", "promise.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := regexp.MustCompile(`(?m)^\t\t\{"([a-z-]+)", "`).FindAllStringSubmatch(string(code), -1)
+	if len(known) < 5 {
+		t.Fatalf("the trial knows only %v", known)
+	}
+	var want, got []string
+	for _, k := range known {
+		want = append(want, "promise -target http://shop-coatcheck-gateway:80 "+k[1])
+	}
+	for _, p := range shape(t, "plain-http").pods {
+		if p.Annotations["helm.sh/hook"] == "test" {
+			got = append(got, strings.Join(p.Spec.Containers[0].Args, " "))
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("helm test tries %v, want %v", got, want)
 	}
 }
 

@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -57,6 +58,10 @@ func allowed(m manifests) []string {
 			shop = append(shop, p)
 		}
 	}
+	// A part that nobody wrote a policy for yet must be cut off.
+	later := place{name: "later part", namespace: "shop", labels: maps.Clone(shop[0].labels), address: netip.MustParseAddr("10.0.0.8"), ports: []corev1.ContainerPort{{ContainerPort: 9090}}}
+	later.labels["app.kubernetes.io/component"] = "later"
+	shop = append(shop, later)
 	all := append(slices.Clone(shop), outside()...)
 	var ways []string
 	for i, from := range all {
@@ -157,6 +162,7 @@ func TestPaths(t *testing.T) {
 	}
 	for name, want := range map[string][]string{
 		"plain-http": open(own),
+		"kind":       open(own),
 		"everything": append(append(slices.Clone(own), "ingress > gateway:8080"), scraped("prometheus")...),
 		"production": append(append(append(slices.Clone(inside), "ingress > gateway:8080"), anywhere("6380", "host in 192.0.2.0")...), append(scraped("prometheus"), scraped("grafana")...)...),
 		"sentinel":   open(inside, append(anywhere("6379", "host in 192.0.2.0", "internet", "neighbour"), anywhere("26379", "host in 192.0.2.0", "internet")...)...),
