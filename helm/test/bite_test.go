@@ -35,6 +35,7 @@ func TestRulesBite(t *testing.T) {
 		{"rollout", "plain-http", "minReadySeconds: 5", "minReadySeconds: 0"},
 		{"rollout", "plain-http", "topologyKey: kubernetes.io/hostname", "topologyKey: kubernetes.io/os"},
 		{"rollout", "plain-http", "matchLabelKeys: [pod-template-hash]", "matchLabelKeys: []"},
+		{"rollout", "plain-http", "nodeTaintsPolicy: Honor", "nodeTaintsPolicy: Ignore"},
 		{"autoscaled", "plain-http", "  minReadySeconds: 5", "  replicas: 3\n  minReadySeconds: 5"},
 		{"autoscaled", "small", "  replicas: 1\n  revisionHistoryLimit: 3\n  minReadySeconds", "  revisionHistoryLimit: 3\n  minReadySeconds"},
 		{"autoscaled", "plain-http", "minReplicas: 3", "minReplicas: 2"},

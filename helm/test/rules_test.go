@@ -186,12 +186,13 @@ func rollout(m manifests) (found faults) {
 		}
 		var keys []string
 		for _, c := range d.Spec.Template.Spec.TopologySpreadConstraints {
-			if matches(c.LabelSelector, d.Spec.Template.Labels) && slices.Contains(c.MatchLabelKeys, "pod-template-hash") {
+			if matches(c.LabelSelector, d.Spec.Template.Labels) && slices.Contains(c.MatchLabelKeys, "pod-template-hash") &&
+				c.NodeTaintsPolicy != nil && *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor {
 				keys = append(keys, c.TopologyKey)
 			}
 		}
 		if !slices.Contains(keys, "kubernetes.io/hostname") || !slices.Contains(keys, "topology.kubernetes.io/zone") {
-			found.addf("Deployment %s: its pods must spread over nodes and zones, spread over %v", d.Name, keys)
+			found.addf("Deployment %s: its pods must spread over nodes and zones that take pods, and not count those of an earlier roll-out; spread over %v", d.Name, keys)
 		}
 	}
 	return found

@@ -86,6 +86,8 @@ spec:
         - topologyKey: {{ $key }}
           maxSkew: 1
           whenUnsatisfiable: ScheduleAnyway
+          # A node that is drained or lost is no place to spread to.
+          nodeTaintsPolicy: Honor
           labelSelector:
             matchLabels: {{- $selector | nindent 14 }}
           # Without it a roll-out counts the pods that are about to go.

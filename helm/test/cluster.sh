@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# cluster.sh [helm|helm3]   the chart on the kind cluster of make kind-up, with the images of make kind-load: every shape as
+# the API server sees it, then one shop: install, helm test, an upgrade that changes nothing, a roll-out to other images and
+# back under traffic, uninstall. It needs node port 30080, and a namespace that is its own.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+source k8s/kind/settings.sh
+helm=${1:-helm} namespace=chart-test chart=helm/coatcheck
+target=http://127.0.0.1:$http_port
+logs=.run/kind/chart-test
+
+say() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+fail() { say "FAIL: $*" >&2; exit 1; }
+k() { kubectl -n "$namespace" "$@"; }
+upgrade() { "$helm" -n "$namespace" upgrade shop "$chart" -f "$chart/ci/kind-values.yaml" --wait --timeout 5m "$@" > /dev/null; }
+# What the release has, with or without a volume: whatever carries its name.
+objects() { k get "$(kubectl api-resources --verbs=list --namespaced -o name | grep -v -e events -e metrics.k8s.io | paste -sd,)" -l app.kubernetes.io/instance=shop -o name; }
+# What an upgrade must not change by itself.
+secrets() { k get secrets -l app.kubernetes.io/instance=shop -o jsonpath='{.items[*].data}'; }
+generations() { k get deployments,statefulsets -o jsonpath='{.items[*].metadata.generation}'; }
+
+cleanup() {
+  status=$?
+  [[ -z ${traffic:-} ]] || kill "$traffic" 2> /dev/null || true
+  if [[ $status != 0 ]]; then
+    k get pods -o wide || true
+    k get events --sort-by=.lastTimestamp | tail -20 || true
+    k logs --prefix --tail=20 -l app.kubernetes.io/instance=shop || true
+  fi >&2
+  kubectl delete namespace "$namespace" --ignore-not-found --wait=false > /dev/null
+}
+mkdir -p "$logs"
+kubectl delete namespace "$namespace" --ignore-not-found > /dev/null
+trap cleanup EXIT
+kubectl create namespace "$namespace" > /dev/null
+kubectl label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted > /dev/null
+
+# Kinds of other projects are left to the tests that decode them: this cluster does not know them.
+for values in "$chart"/ci/*-values.yaml; do
+  "$helm" template shop "$chart" -n "$namespace" -f "$values" --kube-version "${KUBERNETES#v}" \
+    --set httpRoute.enabled=false,metrics.serviceMonitor.enabled=false |
+    k apply --server-side --dry-run=server -f - > /dev/null 2> "$logs/complaints" || fail "$values: $(cat "$logs/complaints")"
+  [[ ! -s $logs/complaints ]] || fail "$values: $(cat "$logs/complaints")"
+done
+say "the API server takes every shape and warns of none"
+
+"$helm" -n "$namespace" install shop "$chart" -f "$chart/ci/kind-values.yaml" --wait --timeout 5m > "$logs/notes"
+# A Deployment beside an autoscaler starts with one pod, which the autoscaler then finds too few.
+for part in gateway auth cart; do
+  k wait --for=jsonpath='{.status.readyReplicas}'=3 "deployment/shop-coatcheck-$part" --timeout=2m > /dev/null
+done
+say "installed: $(k get pods --no-headers | wc -l) pods"
+"$helm" -n "$namespace" test shop > "$logs/tests" || fail "helm test: $(cat "$logs/tests")"
+say "helm test: $(grep -c 'Phase: *Succeeded' "$logs/tests") promises kept"
+
+drawn=$(secrets) pods=$(generations)
+upgrade
+[[ $drawn = "$(secrets)" && $pods = "$(generations)" ]] || fail "an upgrade to the same changes secrets or pods"
+say "an upgrade to the same changes nothing"
+
+tag=$(sed -n 's/^appVersion: "\(.*\)"$/\1/p' "$chart/Chart.yaml")
+for part in gateway auth cart; do docker tag "coatcheck/$part:$tag" "coatcheck/$part:again"; done
+kind load docker-image --name "$cluster" coatcheck/{gateway,auth,cart}:again 2> "$logs/load" || fail "$(cat "$logs/load")"
+.bin/trial run -target "$target" -rate 40 -length 150s -dir "$logs/trial" > "$logs/traffic" 2>&1 &
+traffic=$!
+sleep 5
+# The test pods' image has only the one tag, and is not part of a roll-out.
+upgrade --set image.tag=again
+[[ $(k get pods -l app.kubernetes.io/component!=redis -o jsonpath='{.items[*].spec.containers[*].image}' | tr ' ' '\n' | grep -c ':again$') -ge 9 ]] ||
+  fail "pods of the old images are left"
+[[ $drawn = "$(secrets)" ]] || fail "the roll-out changes secrets"
+say "rolled out to other images"
+"$helm" -n "$namespace" rollback shop 2 --wait --timeout 5m > /dev/null
+say "and back"
+wait "$traffic" || fail "traffic: $(tail -30 "$logs/traffic")"
+traffic=
+say "meanwhile: $(grep -m1 VERDICT "$logs/traffic")"
+
+"$helm" -n "$namespace" uninstall shop --wait > /dev/null
+for _ in {1..60}; do [[ $(objects) != *pod/* ]] && break; sleep 1; done
+left=$(objects)
+[[ $left = persistentvolumeclaim/data-shop-coatcheck-redis-0 ]] || fail "uninstall leaves $left"
+say "uninstall leaves nothing but the volume"
