@@ -77,15 +77,16 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// TestModules: a module replaces its siblings by relative paths and nothing
-// else, so that it also builds alone, and two modules agree on each version.
+// TestModules: a module of the workspace replaces its siblings by relative paths
+// and nothing else, so that it also builds alone, and two agree on each version.
 func TestModules(t *testing.T) {
 	replace := regexp.MustCompile(`(?m)^\s*(?:replace )?(coatcheck/\S+) => (\S+)$`)
 	require := regexp.MustCompile(`(?m)^\s*(?:require )?([a-z0-9.]+\.[a-z]+/\S+) (v\S+)`)
 	versions := map[string]map[string]string{}
+	workspace := read(t, "go.work")
 	modules := 0
 	for _, file := range tracked(t) {
-		if filepath.Base(file) != "go.mod" || strings.HasSuffix(filepath.Dir(file), "/tools") {
+		if filepath.Base(file) != "go.mod" || !strings.Contains(workspace, "./"+filepath.Dir(file)+"\n") {
 			continue
 		}
 		modules++

@@ -65,11 +65,12 @@ type shop struct {
 	calls           *calls
 }
 
-// the settings that the replicas have.
-var settings = struct{ base, cart, auth, gateway []string }{
+// The settings that the replicas have. A try may take longer than in a shop, so
+// that a machine that stalls is not taken for a replica that does.
+var settings = struct{ base, auth, gateway []string }{
 	base:    []string{"COATCHECK_ADMIN_ADDR=127.0.0.1:0", "COATCHECK_STOP_TIMEOUT=3s"},
 	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=2"},
-	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms"},
+	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms", "COATCHECK_TRY_TIMEOUT=1500ms"},
 }
 
 // openShop returns when the shop serves; it closes when the test ends.

@@ -19,12 +19,12 @@ import (
 
 // trial is what is done to a shop, with a defect or without.
 type trial struct {
-	shoppers, hot int // 0 mean 8 and none
-	weights       map[history.Kind]int
-	rate          float64       // 0 means 90
-	length        time.Duration // 0 means 3 s
-	gateways      int           // 0 means 1
-	slow          time.Duration // by which each cart replica is slower
+	hot      int // carts
+	weights  map[history.Kind]int
+	rate     float64       // 0 means 90
+	length   time.Duration // 0 means 3 s
+	gateways int           // 0 means 1
+	slow     time.Duration // by which each cart replica is slower
 	// The answer to every so many-th call for a change gets lost between cart and
 	// gateway, and that to every so many-th script between Redis and cart; every
 	// so many-th call for a merge is broken off under way. 0 is none.
@@ -41,6 +41,9 @@ type stage struct {
 	history *history.Writer
 	traffic *traffic.Traffic
 }
+
+// shoppers are few, since each costs the time of two or three passwords.
+const shoppers = 8
 
 // warmUp is how long there is traffic before the first fault.
 const warmUp = 500 * time.Millisecond
@@ -89,12 +92,10 @@ func (c *calls) strike(ctx context.Context, method string, req, reply any, conn 
 	return err
 }
 
-// play runs the trial in the shop, and writes its history to the file.
-func (s *shop) play(ctx context.Context, tr trial, file string) (err error) {
+// play runs the trial in the shop, and writes its history to the file. stall is
+// how long this machine kept everybody waiting meanwhile.
+func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Duration, err error) {
 	start := time.Now()
-	if tr.shoppers == 0 {
-		tr.shoppers = 8
-	}
 	if tr.hot == 0 {
 		tr.hot = -1
 	}
@@ -104,24 +105,39 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (err error) {
 	target := "http://" + s.door.Addr().String()
 	w, err := history.Create(file, history.Run{Started: start, Scenario: "defect", Seed: 1, Target: target, Rate: tr.rate, Length: tr.length})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	t, err := traffic.New(ctx, traffic.Options{
-		Target: target, Rate: tr.rate, Length: tr.length, Seed: 1, Shoppers: tr.shoppers, Hot: tr.hot, Weights: tr.weights,
+		Target: target, Rate: tr.rate, Length: tr.length, Seed: 1, Shoppers: shoppers, Hot: tr.hot, Weights: tr.weights,
 		Start: start, Sink: func(op *history.Op) { w.Write(history.Record{Op: op}) },
 	})
 	if err != nil {
-		return errors.Join(err, w.Close(history.End{}))
+		return 0, errors.Join(err, w.Close(history.End{}))
 	}
 	faults := make(chan error, 1)
 	go func() { faults <- s.trouble(&stage{shop: s, ctx: ctx, start: start, history: w, traffic: t}, tr) }()
+	running, over := context.WithCancel(ctx)
+	stalls := make(chan time.Duration, 1)
+	go func() { stalls <- longestStall(running) }()
 	err = t.Run(ctx)
+	over()
 	if faultErr := <-faults; faultErr != nil {
 		err = errors.Join(err, fmt.Errorf("a fault: %w", faultErr))
 	}
 	// What can't be read of a shop with a defect, the checks miss.
 	_ = t.Finish(ctx)
-	return errors.Join(err, w.Close(history.End{At: time.Since(start), Missed: t.Live().Missed}))
+	return <-stalls, errors.Join(err, w.Close(history.End{At: time.Since(start), Missed: t.Live().Missed}))
+}
+
+// longestStall is by how much a nap was longest too long, until ctx ends.
+func longestStall(ctx context.Context) (longest time.Duration) {
+	const nap = 10 * time.Millisecond
+	for ctx.Err() == nil {
+		asleep := time.Now()
+		time.Sleep(nap)
+		longest = max(longest, time.Since(asleep)-nap)
+	}
+	return longest
 }
 
 // trouble makes all faults of the trial, and returns when they are over.

@@ -19,10 +19,15 @@ type Scenario struct {
 	// With fewer faults or acknowledged changes, a trial of that length and rate
 	// has shown too little. On a slow machine it goes on for them.
 	LeastFaults, LeastChanges int
+	// KillsNothing says that no fault of it is a kill.
+	KillsNothing bool
+	// Cluster says that it is for a shop on a cluster, and that package cluster
+	// makes its faults.
+	Cluster bool
 	// Spares and Network say what the shop must be given, see local.Options.
 	Spares  int
 	Network bool
-	// faults yields until it is told to stop, or has no more.
+	// faults yields until it is told to stop, or has no more; nil has none.
 	faults func(*plan, func(Fault) bool)
 }
 
@@ -30,6 +35,9 @@ type Scenario struct {
 // scenarios have no end. The same seed and processes give the same faults.
 func (s Scenario) Faults(seed uint64, processes []local.Process) iter.Seq[Fault] {
 	return func(yield func(Fault) bool) {
+		if s.faults == nil {
+			return
+		}
 		p := &plan{rng: rand.New(rand.NewPCG(seed, 0)), processes: slices.Clone(processes), hits: map[string]int{}}
 		s.faults(p, yield)
 	}
@@ -58,7 +66,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "network", About: "between gateway, cart, auth and Redis all is swallowed, or delayed",
-			Length: time.Minute, Rate: 300, LeastFaults: 10, LeastChanges: 6_000, Network: true, faults: forever(wires),
+			Length: time.Minute, Rate: 300, LeastFaults: 10, LeastChanges: 6_000, KillsNothing: true, Network: true, faults: forever(wires),
 		},
 		{
 			Name: "rolling", About: "rolling restarts of each role, and scaling",
@@ -70,7 +78,27 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "none", About: "no fault",
-			Length: time.Minute, Rate: 300, LeastChanges: 12_000, faults: func(*plan, func(Fault) bool) {},
+			Length: time.Minute, Rate: 300, LeastChanges: 12_000, KillsNothing: true,
+		},
+		{
+			Name: "pods", About: "on a cluster: every 3 s a pod of gateway, auth or cart is deleted, with grace or without, or evicted",
+			Length: 90 * time.Second, Rate: 190, LeastFaults: 25, LeastChanges: 12_000, Cluster: true,
+		},
+		{
+			Name: "pods-mixed", About: "on a cluster: pods deleted, evicted and killed, Deployments rolled and scaled, one after the other",
+			Length: 3 * time.Minute, Rate: 190, LeastFaults: 7, LeastChanges: 24_000, Cluster: true,
+		},
+		{
+			Name: "pods-rolling", About: "on a cluster: three roll-outs of each Deployment",
+			Length: 2 * time.Minute, Rate: 190, LeastFaults: 9, LeastChanges: 16_000, KillsNothing: true, Cluster: true,
+		},
+		{
+			Name: "pods-redis", About: "on a cluster: the pod of Redis is deleted five times",
+			Length: 90 * time.Second, Rate: 190, LeastFaults: 5, LeastChanges: 8_000, Cluster: true,
+		},
+		{
+			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
+			Length: 2 * time.Minute, Rate: 190, LeastFaults: 1, LeastChanges: 4_000, KillsNothing: true, Cluster: true,
 		},
 	}
 }

@@ -135,6 +135,14 @@ type Fault struct {
 	Error    string `json:"error,omitempty"` // the fault could not be made
 }
 
+// Pods is how many pods of a shop on a cluster there are at a moment, by part
+// ("cart"), and how many of them are Ready.
+type Pods struct {
+	At    time.Duration  `json:"at"`
+	All   map[string]int `json:"all"`
+	Ready map[string]int `json:"ready"`
+}
+
 // Run is the first record: what was run.
 type Run struct {
 	Started  time.Time     `json:"started"`
@@ -163,6 +171,7 @@ type Record struct {
 	Run   *Run   `json:"run,omitempty"`
 	Op    *Op    `json:"op,omitempty"`
 	Fault *Fault `json:"fault,omitempty"`
+	Pods  *Pods  `json:"pods,omitempty"`
 	End   *End   `json:"end,omitempty"`
 }
 

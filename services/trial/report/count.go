@@ -63,6 +63,7 @@ type counts struct {
 	run     history.Run
 	end     *history.End // nil if the history was cut short
 	seconds []*second    // nil where nothing ended
+	pods    []history.Pods
 	faults  []history.Fault
 
 	all         group
@@ -104,6 +105,11 @@ func (c *counts) add(r history.Record) error {
 			return fmt.Errorf("fault %q lasts from %s to %s", r.Fault.Name, r.Fault.Start, r.Fault.End)
 		}
 		c.faults = append(c.faults, *r.Fault)
+	case r.Pods != nil:
+		if r.Pods.At < 0 || r.Pods.At > longest {
+			return fmt.Errorf("pods were counted at %s", r.Pods.At)
+		}
+		c.pods = append(c.pods, *r.Pods)
 	case r.Op != nil:
 		return c.addOp(r.Op)
 	}

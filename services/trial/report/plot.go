@@ -56,6 +56,7 @@ type timeline struct {
 	bins   []bin
 	rate   float64
 	faults []twinFault
+	pods   []twinPods
 	marks  []mark // violations
 }
 
@@ -67,7 +68,7 @@ type mark struct {
 func newTimeline(c *counts, t *twin) *timeline {
 	span := c.span()
 	seconds := int(span / time.Second)
-	tl := &timeline{span: span, width: (seconds + maxBins - 1) / maxBins, rate: c.run.Rate, faults: t.Faults}
+	tl := &timeline{span: span, width: (seconds + maxBins - 1) / maxBins, rate: c.run.Rate, faults: t.Faults, pods: t.Pods}
 	for from := 0; from < seconds; from += tl.width {
 		var b bin
 		var h histogram
@@ -114,6 +115,9 @@ func (tl *timeline) perSecond(i, n int) float64 {
 
 func (tl *timeline) panels() []panel {
 	p := []panel{tl.rates(), tl.latencies(), tl.attempts()}
+	if len(tl.pods) > 0 {
+		p = append(p, tl.ready())
+	}
 	if len(tl.faults)+len(tl.marks) > 0 {
 		p = append(p, tl.lanes())
 	}
@@ -328,6 +332,59 @@ func (tl *timeline) attempts() panel {
 	s.path("bar failed", bars.String())
 	s.path("line retries", line.String())
 	return panel{ID: "attempts", Title: "Failed attempts and retries", Unit: "a second", Legend: []key{{"failed", "failed attempts"}, {"retries", "retries"}}, Height: height, SVG: s.done(), Y: labels}
+}
+
+// parts are those of a shop on a cluster, in the order of a request's way.
+var parts = []string{"gateway", "auth", "cart", "redis"}
+
+// ready draws, in a row for each part, the pods that there are and, darker, those
+// that are Ready.
+func (tl *timeline) ready() panel {
+	const row = 44
+	most := map[string]int{}
+	var rows []string
+	for _, part := range parts {
+		for _, p := range tl.pods {
+			most[part] = max(most[part], p.All[part])
+		}
+		if most[part] > 0 {
+			rows = append(rows, part)
+		}
+	}
+	height := row * len(rows)
+	s := newSVG("pods", "Pods", fmt.Sprintf("Pods of %s over time, and how many of them were Ready.", strings.Join(rows, ", ")), height)
+	tl.bands(s, height)
+	p := panel{ID: "pods", Title: "Pods", Unit: "by part", Height: height, Lanes: true, Legend: []key{{"pods-ready", "Ready"}, {"pods-all", "there, not Ready"}}}
+	for i, part := range rows {
+		floor := float64((i + 1) * row)
+		s.horizontal("grid", floor)
+		p.Y = append(p.Y, label{At: 100 * (float64(i) + 0.5) / float64(len(rows)), Text: part})
+		unit := (row - 10) / float64(max(most[part], 1))
+		for _, layer := range []struct {
+			class string
+			of    func(twinPods) int
+		}{
+			{"pods-all", func(p twinPods) int { return p.All[part] }},
+			{"pods-ready", func(p twinPods) int { return p.Ready[part] }},
+		} {
+			var d strings.Builder
+			for n, sample := range tl.pods {
+				from, to := tl.x(sample.AtSeconds), float64(wide)
+				if n+1 < len(tl.pods) {
+					to = tl.x(tl.pods[n+1].AtSeconds)
+				}
+				if h := unit * float64(layer.of(sample)); h > 0 {
+					fmt.Fprintf(&d, "M%s %sh%sv%sh-%sz", f1(from), f1(floor), f1(to-from), f1(-h), f1(to-from))
+				}
+			}
+			s.path("bar "+layer.class, d.String())
+		}
+		last := tl.pods[len(tl.pods)-1]
+		least := slices.MinFunc(tl.pods, func(a, b twinPods) int { return a.Ready[part] - b.Ready[part] }).Ready[part]
+		p.Bars = append(p.Bars, label{At: 0.3, Top: floor - row + 9, Text: fmt.Sprintf("%d at the end, %d at most, at least %d Ready", last.All[part], most[part], least)})
+	}
+	p.SVG = s.done()
+	return p
 }
 
 // maxLanes is how many processes have a lane of their own; of more, such as

@@ -387,3 +387,26 @@ func TestManyTargets(t *testing.T) {
 		t.Errorf("the lanes are %v", lanes)
 	}
 }
+
+// TestPods: on a cluster the page draws the pods over time.
+func TestPods(t *testing.T) {
+	run, records := small()
+	if page, _ := written(t, run, records, &history.End{}, report.Input{}); strings.Contains(page, `id="pods-t"`) {
+		t.Error("pods are drawn where there are none")
+	}
+	for i, ready := range []int{3, 2, 4} {
+		records = append(records, history.Record{Pods: &history.Pods{
+			At: time.Duration(i) * time.Second, All: map[string]int{"cart": 4, "gateway": 3}, Ready: map[string]int{"cart": ready, "gateway": 3},
+		}})
+	}
+	page, twin := written(t, run, records, &history.End{}, report.Input{})
+	for _, part := range []string{`id="pods-t"`, "4 at the end, 4 at most, at least 2 Ready", "3 at the end, 3 at most, at least 3 Ready", "pods-ready"} {
+		if !strings.Contains(page, part) {
+			t.Errorf("no %q in the page", part)
+		}
+	}
+	pods, _ := twin["pods"].([]any)
+	if len(pods) != 3 || fmt.Sprint(pods[1]) != "map[all:map[cart:4 gateway:3] at_seconds:1 ready:map[cart:2 gateway:3]]" {
+		t.Errorf("%v", pods)
+	}
+}

@@ -36,6 +36,7 @@ type twin struct {
 	// FindingsLeftOut counts the findings that are not in Findings.
 	FindingsLeftOut int           `json:"findings_left_out"`
 	Faults          []twinFault   `json:"faults"`
+	Pods            []twinPods    `json:"pods,omitempty"` // of a shop on a cluster
 	Kinds           []twinGroup   `json:"kinds"`
 	Protocols       []twinGroup   `json:"protocols"`
 	Services        []twinService `json:"services"`
@@ -145,6 +146,12 @@ type twinFault struct {
 	Error          string `json:"error,omitempty"`
 }
 
+type twinPods struct {
+	AtSeconds float64        `json:"at_seconds"`
+	All       map[string]int `json:"all"` // by part
+	Ready     map[string]int `json:"ready"`
+}
+
 type twinGroup struct {
 	Name       string   `json:"name"`
 	Requests   int      `json:"requests"`
@@ -223,6 +230,9 @@ func newTwin(c *counts, in Input) *twin {
 		case history.Outage:
 			t.Figures.FaultsOutage++
 		}
+	}
+	for _, p := range c.pods {
+		t.Pods = append(t.Pods, twinPods{p.At.Seconds(), p.All, p.Ready})
 	}
 	found := map[string]int{} // violations by check
 	for _, k := range in.Checks {

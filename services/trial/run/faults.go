@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"coatcheck/trial/fault"
@@ -17,6 +18,10 @@ const restartDelay = 300 * time.Millisecond
 func (t *trial) makeFaults(ctx context.Context) {
 	until, latest := t.began.Add(t.Length-cool), t.began.Add(atMost*t.Length-cool)
 	if !pause(ctx, quiet(t.Length)) {
+		return
+	}
+	if t.cluster != nil {
+		t.makePodFaults(ctx, until, latest)
 		return
 	}
 	if t.Target != "" {
@@ -40,17 +45,51 @@ func (t *trial) makeFaults(ctx context.Context) {
 	}
 }
 
+// makePodFaults has the cluster make them; several may be under way at once.
+func (t *trial) makePodFaults(ctx context.Context, until, latest time.Time) {
+	made := 0
+	faults, _ := least(t.Scenario.Name, t.Length, t.Rate)
+	more := func() bool {
+		made++
+		return (made <= faults || time.Now().Before(until)) && time.Now().Before(latest)
+	}
+	_ = t.cluster.Run(ctx, t.Scenario.Name, t.Seed, more, t.begin) // begin records what went wrong
+}
+
+// begin is called when a fault begins; what it returns, when it is over.
+func (t *trial) begin() (ended func(fault.Fault, error)) {
+	r := history.Fault{Start: time.Since(t.start), InFlight: t.traffic.InFlight()}
+	return func(f fault.Fault, err error) {
+		r.Name, r.Kind, r.Target, r.Class, r.End = f.Name, f.Kind, f.Target, f.Class, time.Since(t.start)
+		if err != nil {
+			r.Error = err.Error()
+		}
+		t.history.Write(history.Record{Fault: &r})
+		t.view.fault(r)
+	}
+}
+
+// samplePods records how many pods there are, every second until it is stopped.
+func (t *trial) samplePods() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var samples sync.WaitGroup
+	samples.Go(func() {
+		for {
+			t.history.Write(history.Record{Pods: t.cluster.Sample(time.Since(t.start))})
+			if !pause(ctx, time.Second) {
+				return
+			}
+		}
+	})
+	return func() { cancel(); samples.Wait() }
+}
+
 // make makes a fault, records it, leaves the shop alone for a while, and tells
 // whether there may be another.
 func (t *trial) make(ctx context.Context, gap time.Duration, happen func() (fault.Fault, error)) bool {
-	r := history.Fault{Start: time.Since(t.start), InFlight: t.traffic.InFlight()}
+	ended := t.begin()
 	f, err := happen()
-	r.Name, r.Kind, r.Target, r.Class, r.End = f.Name, f.Kind, f.Target, f.Class, time.Since(t.start)
-	if err != nil {
-		r.Error = err.Error()
-	}
-	t.history.Write(history.Record{Fault: &r})
-	t.view.fault(r)
+	ended(f, err)
 	return err == nil && pause(ctx, gap)
 }
 

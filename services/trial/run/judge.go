@@ -78,12 +78,11 @@ func limitsOf(path string) (limits check.Limits, wrong []string, err error) {
 	limits = check.DefaultLimits()
 	limits.BeforeFaults = int(min(float64(limits.BeforeFaults), run.Rate*quiet(run.Length).Seconds()/2))
 	limits.Faults, limits.Acknowledged = least(run.Scenario, run.Length, run.Rate)
-	s, known := fault.Named(run.Scenario)
-	if known {
+	if s, known := fault.Named(run.Scenario); known {
 		limits.AcrossKills = int(float64(limits.AcrossKills) * share(s, run.Length))
-	}
-	if known && (s.LeastFaults == 0 || s.Name == "network") {
-		limits.AcrossKills = 0 // it kills nothing, as far as is known
+		if s.KillsNothing {
+			limits.AcrossKills = 0
+		}
 	}
 	return limits, wrong, nil
 }

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"coatcheck/trial/cluster"
 	"coatcheck/trial/fault"
 	"coatcheck/trial/history"
 	"coatcheck/trial/local"
@@ -55,8 +56,10 @@ type Options struct {
 	Bin    string // folder with the binaries of the shop
 
 	// Target is the URL of a shop that runs already, instead of one of the
-	// trial's own. Its faults are Command, a line for sh, every Every.
+	// trial's own. Its faults are those of the scenario if that is for a cluster,
+	// where Cluster says; else Command, a line for sh, every Every.
 	Target  string
+	Cluster cluster.Options
 	Command string
 	Class   history.Class
 	Every   time.Duration
@@ -114,6 +117,7 @@ type trial struct {
 	history *history.Writer
 	traffic *traffic.Traffic
 	env     fault.Env
+	cluster *cluster.Cluster // nil if the scenario is not for one
 	view    *view
 	settled atomic.Bool // the last fault is over, and so is what came after it
 }
@@ -141,6 +145,12 @@ func record(ctx context.Context, o Options, path string) (err error) {
 		t.env = fault.Env{Shop: shop, Network: network}
 		target = "http://" + shop.Address()
 	}
+	if o.Scenario.Cluster {
+		if t.cluster, err = cluster.Open(ctx, o.Cluster); err != nil {
+			return err
+		}
+		defer t.cluster.Close()
+	}
 	t.start = time.Now()
 	t.history, err = history.Create(path, history.Run{
 		Started: t.start, Scenario: o.Scenario.Name, Seed: o.Seed, Target: target, Rate: o.Rate, Length: o.Length,
@@ -166,6 +176,9 @@ func record(ctx context.Context, o Options, path string) (err error) {
 
 	before := cpu()
 	t.began = time.Now()
+	if t.cluster != nil {
+		defer t.samplePods()()
+	}
 	var faults sync.WaitGroup
 	faults.Go(func() {
 		t.makeFaults(ctx)

@@ -26,6 +26,11 @@ func runFlags(set *flag.FlagSet) func(context.Context, []string) error {
 	set.StringVar(&o.Dir, "dir", "", "folder for the history, the report and the shop's logs (default .run/trial/SCENARIO beside the binaries' folder); what an earlier trial left there is replaced")
 	set.StringVar(&o.Bin, "bin", folder(), "folder of the binaries gateway, auth and cart")
 	set.StringVar(&o.Target, "target", "", "URL of a shop that runs already, instead of one of the trial's own")
+	set.StringVar(&o.Cluster.Namespace, "namespace", "", "with -target and a scenario for a cluster: the shop's namespace; kubectl finds the cluster as it always does")
+	set.StringVar(&o.Cluster.Kubectl, "kubectl", "kubectl", "which kubectl")
+	set.StringVar(&o.Cluster.NodeExec, "node-exec", "", "a line for sh that runs the command behind it on the node NODE, such as \"docker exec NODE\"; scenarios that kill in containers need it")
+	set.StringVar(&o.Cluster.NodeStop, "node-stop", "", "a line for sh that stops the node NODE")
+	set.StringVar(&o.Cluster.NodeStart, "node-start", "", "a line for sh that starts it again, and returns when its pods can be reached")
 	set.StringVar(&o.Command, "fault-command", "", "with -target: a line for sh that makes a fault, returns when the shop is whole again, and prints what it did")
 	class := set.String("fault-class", string(history.Gateway), "what clients may notice of it: hidden (nothing), gateway (an attempt may fail), outage (a request may fail)")
 	set.DurationVar(&o.Every, "fault-every", 3*time.Second, "from the end of one fault to the next")
@@ -44,8 +49,6 @@ func complete(o *run.Options, scenario string) error {
 	switch {
 	case o.Target == "" && o.Command != "":
 		return errors.New("-fault-command is for -target; a shop of the trial's own has -scenario")
-	case o.Target != "" && scenario != "" && scenario != "none":
-		return errors.New("-scenario is for a shop of the trial's own; the faults of -target come from -fault-command")
 	case !slices.Contains([]history.Class{history.Hidden, history.Gateway, history.Outage}, o.Class):
 		return fmt.Errorf("-fault-class %q: must be hidden, gateway or outage", o.Class)
 	case o.Rate < 0 || o.Length < 0 || o.Every < 0:
@@ -58,6 +61,16 @@ func complete(o *run.Options, scenario string) error {
 	s, ok := fault.Named(scenario)
 	if !ok {
 		return fmt.Errorf("there is no scenario %q: trial scenarios lists them", scenario)
+	}
+	switch {
+	case s.Cluster && (o.Target == "" || o.Cluster.Namespace == ""):
+		return fmt.Errorf("the scenario %s is for a shop on a cluster: say -target and -namespace", scenario)
+	case s.Cluster && o.Command != "":
+		return errors.New("-fault-command or a -scenario for a cluster, not both")
+	case !s.Cluster && o.Target != "" && scenario != "none":
+		return fmt.Errorf("the scenario %s is for a shop of the trial's own; -target takes one for a cluster, or -fault-command", scenario)
+	case !s.Cluster && o.Cluster.Namespace != "":
+		return errors.New("-namespace is for a scenario for a cluster")
 	}
 	o.Scenario = s
 	if o.Length == 0 {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"coatcheck/trial/cluster"
 	"coatcheck/trial/history"
 	"coatcheck/trial/run"
 )
@@ -20,7 +21,12 @@ func TestComplete(t *testing.T) {
 		"a target":                        {run.Options{Target: "http://shop", Command: "true"}, "", ""},
 		"an unknown scenario":             {run.Options{}, "earthquake", "earthquake"},
 		"a command for a shop of its own": {run.Options{Command: "true"}, "", "-target"},
-		"a scenario for a target":         {run.Options{Target: "http://shop"}, "demo", "-scenario"},
+		"a scenario for a target":         {run.Options{Target: "http://shop"}, "demo", "-target"},
+		"a cluster":                       {run.Options{Target: "http://shop", Cluster: cluster.Options{Namespace: "shop"}}, "pods", ""},
+		"a cluster without a namespace":   {run.Options{Target: "http://shop"}, "pods", "-namespace"},
+		"a cluster without a target":      {run.Options{Cluster: cluster.Options{Namespace: "shop"}}, "pods", "-target"},
+		"a namespace without a cluster":   {run.Options{Cluster: cluster.Options{Namespace: "shop"}}, "demo", "-namespace"},
+		"two ways to make faults":         {run.Options{Target: "http://shop", Command: "true", Cluster: cluster.Options{Namespace: "shop"}}, "pods", "-fault-command"},
 		"an unknown class":                {run.Options{Class: "harmless"}, "", "harmless"},
 		"a negative rate":                 {run.Options{Rate: -1}, "", "-rate"},
 	} {

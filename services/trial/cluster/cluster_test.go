@@ -1,0 +1,216 @@
+package cluster
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"coatcheck/trial/fault"
+	"coatcheck/trial/history"
+)
+
+func open(t *testing.T, f *fakeCluster) *Cluster {
+	t.Helper()
+	c, err := Open(t.Context(), f.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// record keeps the faults that were made.
+type record struct {
+	mu    sync.Mutex
+	made  []fault.Fault
+	errs  []error
+	under int
+	most  int
+}
+
+func (r *record) begin() func(fault.Fault, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.under++
+	r.most = max(r.most, r.under)
+	return func(f fault.Fault, err error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.under--
+		r.made = append(r.made, f)
+		r.errs = append(r.errs, err)
+	}
+}
+
+// atMost says no after n faults.
+func atMost(n int) func() bool { return func() bool { n--; return n >= 0 } }
+
+func TestEveryScenarioIsKnown(t *testing.T) {
+	var named []string
+	for _, s := range fault.Scenarios() {
+		if s.Cluster {
+			named = append(named, s.Name)
+		}
+	}
+	if all := slices.Sorted(maps.Keys(Rhythms())); !slices.Equal(slices.Sorted(slices.Values(named)), all) {
+		t.Errorf("named are %q, there are %q", named, all)
+	}
+}
+
+// TestPods: the faults may overlap, and never leave a part without a Ready pod.
+func TestPods(t *testing.T) {
+	f := newFake(t)
+	f.back = 600 * time.Millisecond
+	f.refusals = 1
+	c := open(t, f)
+	var r record
+	pods := Rhythms()["pods"]
+	pods.Every = f.back / 2
+	if err := c.run(t.Context(), pods, 3, atMost(9), r.begin); err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for i, made := range r.made {
+		kinds[made.Kind]++
+		part, _, _ := strings.Cut(made.Target, "-")
+		want := map[string]history.Class{Gateway: history.Gateway, Auth: history.Hidden, Cart: history.Hidden}[part]
+		if r.errs[i] != nil || made.Class != want || made.Name != made.Kind+" "+made.Target {
+			t.Errorf("%+v: %v", made, r.errs[i])
+		}
+	}
+	if len(r.made) != 9 || r.most < 2 || r.under != 0 || kinds[Delete]+kinds[ForceDelete]+kinds[Evict] != 9 || len(kinds) != 3 {
+		t.Errorf("%d made, %d at once, %v", len(r.made), r.most, kinds)
+	}
+	for part, n := range f.fewest {
+		if n < 1 {
+			t.Errorf("%s was left with %d Ready pods", part, n)
+		}
+	}
+	for _, line := range f.commands {
+		if strings.Contains(line, "delete pod") && strings.Contains(line, "--force") != strings.Contains(line, "--grace-period=0") {
+			t.Errorf("neither one nor the other: %s", line)
+		}
+	}
+}
+
+// TestNobodyToSpare: the last Ready pod of a part is never taken.
+func TestNobodyToSpare(t *testing.T) {
+	f := newFake(t)
+	c := open(t, f)
+	f.mu.Lock()
+	f.stubborn = true
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	var r record
+	p := &plan{source(1)}
+	taken := 0
+	for ctx.Err() == nil {
+		if _, err := c.beginAny(ctx, p, step{Delete, []string{Cart}}); err == nil {
+			taken++
+		}
+	}
+	if taken != 2 || f.fewest[Cart] != 1 {
+		t.Errorf("%d pods were taken, %d left: %+v", taken, f.fewest[Cart], r.made)
+	}
+}
+
+func TestMixed(t *testing.T) {
+	f := newFake(t)
+	c := open(t, f)
+	for _, s := range []step{
+		{fault.Kill, Services}, {fault.Roll, []string{Gateway}}, {fault.ScaleUp, []string{Cart}}, {fault.ScaleDown, []string{Cart}}, {RedisDelete, []string{Redis}}, {Evict, Services},
+	} {
+		h, err := c.beginAny(t.Context(), &plan{source(5)}, s)
+		if err == nil {
+			err = h.Over(t.Context())
+		}
+		if err != nil {
+			t.Errorf("%+v: %v", h.Fault, err)
+		}
+		if (h.Class == history.Outage) != (s.kind == RedisDelete) || h.Kind != s.kind {
+			t.Errorf("%+v", h.Fault)
+		}
+	}
+	all := strings.Join(f.commands, "\n")
+	for _, part := range []string{
+		"ctr --namespace k8s.io tasks kill --signal SIGKILL c", "rollout restart deployment.apps/shop-gateway", "rollout status deployment.apps/shop-gateway",
+		"scale deployment.apps/shop-cart --replicas 4", "scale deployment.apps/shop-cart --replicas 3", "delete pod redis-10 --wait=false",
+	} {
+		if !strings.Contains(all, part) {
+			t.Errorf("no %q in:\n%s", part, all)
+		}
+	}
+}
+
+func TestNode(t *testing.T) {
+	f := newFake(t)
+	c := open(t, f)
+	h, err := c.begin(t.Context(), &plan{source(1)}, NodeStop, "")
+	if err != nil || h.Class != history.Outage || !strings.HasPrefix(h.Target, "worker-") || f.nodeAway != h.Target {
+		t.Fatalf("%+v, away %q: %v", h.Fault, f.nodeAway, err)
+	}
+	// Even a trial that is broken off brings it back.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.Over(ctx); err != nil || f.nodeAway != "" {
+		t.Errorf("away: %q, %v", f.nodeAway, err)
+	}
+}
+
+func TestWhatCannotBe(t *testing.T) {
+	f := newFake(t)
+	o := f.options()
+	o.NodeExec, o.NodeStop = "", ""
+	c, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for kind, word := range map[string]string{fault.Kill: "-node-exec", NodeStop: "-node-stop", "earthquake": "no such fault"} {
+		if _, err := c.begin(t.Context(), &plan{source(1)}, kind, Cart); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	if err := c.Run(t.Context(), "demo", 1, atMost(1), nil); err == nil {
+		t.Error("a scenario for one machine was made on a cluster")
+	}
+	f.mu.Lock()
+	f.pods = slices.DeleteFunc(f.pods, func(p Pod) bool { return p.Part == Auth })
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := Open(ctx, f.options()); err == nil || !strings.Contains(err.Error(), "no shop") {
+		t.Errorf("a namespace without auth: %v", err)
+	}
+	if _, err := Open(t.Context(), Options{}); err == nil {
+		t.Error("no namespace")
+	}
+}
+
+// TestWatchEnds: a watch that breaks off is begun anew, and a pod that went
+// meanwhile is gone.
+func TestWatchEnds(t *testing.T) {
+	f := newFake(t)
+	c := open(t, f)
+	f.mu.Lock()
+	f.pods = f.pods[1:]
+	for w := range f.watchers {
+		close(w)
+		delete(f.watchers, w)
+	}
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := c.await(ctx, func(pods []Pod) bool { return len(pods) == 9 }); err != nil {
+		t.Error(err)
+	}
+	all, fit := c.Count()
+	if all[Gateway] != 2 || fit[Gateway] != 2 || all[Cart] != 3 || all[Redis] != 1 {
+		t.Errorf("%v, %v", all, fit)
+	}
+}

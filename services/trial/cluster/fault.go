@@ -1,0 +1,250 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"coatcheck/trial/fault"
+	"coatcheck/trial/history"
+)
+
+// The kinds of fault, beside those of package fault that are the same here:
+// fault.Kill (in the container), fault.Roll, fault.ScaleUp, fault.ScaleDown.
+const (
+	Delete      = "delete"       // with the pod's grace period
+	ForceDelete = "force-delete" // grace period 0
+	Evict       = "evict"        // by the eviction API, which asks the disruption budget
+	RedisDelete = "redis-delete" // its volume stays
+	NodeStop    = "node-stop"    // and its return
+)
+
+const (
+	// podBound is how long a pod may take to be replaced, and partBound a whole
+	// part, or a node that comes back.
+	podBound  = 90 * time.Second
+	partBound = 5 * time.Minute
+	// nodeAway is how long a node stays away.
+	nodeAway = 60 * time.Second
+)
+
+func classOf(part string) history.Class {
+	switch part {
+	case Gateway:
+		return history.Gateway
+	case Redis:
+		return history.Outage
+	}
+	return history.Hidden
+}
+
+// Happening is a fault under way. Its name is known from the start.
+type Happening struct {
+	fault.Fault
+	// Over waits until the shop is whole again.
+	Over func(context.Context) error
+}
+
+// errNobody says that no pod can be taken now.
+var errNobody = errors.New("no part has two Ready pods")
+
+// begin makes the fault happen to a part.
+func (c *Cluster) begin(ctx context.Context, p *plan, kind, part string) (Happening, error) {
+	h := Happening{Fault: fault.Fault{Name: kind + " " + part, Kind: kind, Target: part, Class: classOf(part)}}
+	var err error
+	switch kind {
+	case Delete, ForceDelete, Evict, fault.Kill, RedisDelete:
+		err = c.takePod(ctx, p, &h)
+	case fault.Roll:
+		var deployment string
+		if deployment, err = c.deployment(ctx, part); err == nil {
+			h.Name = "rolling restart of " + part
+			_, err = c.kubectl(ctx, "", "rollout", "restart", deployment)
+			h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, deployment) }
+		}
+	case fault.ScaleUp, fault.ScaleDown:
+		err = c.scale(ctx, &h)
+	case NodeStop:
+		err = c.stopNode(ctx, p, &h)
+	default:
+		err = errors.New("there is no such fault on a cluster")
+	}
+	if err != nil {
+		return h, fmt.Errorf("%s: %w", h.Name, err)
+	}
+	return h, nil
+}
+
+// takePod draws a pod of the part and takes it. A part of which one pod alone is
+// Ready is left in peace.
+func (c *Cluster) takePod(ctx context.Context, p *plan, h *Happening) error {
+	c.mu.Lock()
+	var fit []Pod
+	for _, pod := range ready(sorted(c.pods), h.Target) {
+		if !c.marked[pod.UID] {
+			fit = append(fit, pod)
+		}
+	}
+	least := 2
+	if h.Target == Redis {
+		least = 1
+	}
+	if len(fit) < least {
+		c.mu.Unlock()
+		return errNobody
+	}
+	pod := fit[p.rng.IntN(len(fit))]
+	c.marked[pod.UID] = true // until it is seen to go
+	before := map[string]bool{}
+	for uid := range c.pods {
+		before[uid] = true
+	}
+	c.mu.Unlock()
+
+	h.Name, h.Target = h.Kind+" "+pod.Name, pod.Name
+	if h.Kind == fault.Kill {
+		h.Over = func(ctx context.Context) error {
+			defer c.unmark(pod.UID)
+			return c.replaced(ctx, func(now Pod) bool { return now.UID == pod.UID && now.Restarts > pod.Restarts || !before[now.UID] }, pod.Part)
+		}
+		if c.options.NodeExec == "" {
+			c.unmark(pod.UID)
+			return errors.New("it needs -node-exec")
+		}
+		return sh(ctx, c.options.NodeExec+" ctr --namespace k8s.io tasks kill --signal SIGKILL "+pod.Container, pod.Node)
+	}
+	h.Over = func(ctx context.Context) error {
+		return c.replaced(ctx, func(now Pod) bool { return !before[now.UID] }, pod.Part)
+	}
+	var err error
+	switch h.Kind {
+	case ForceDelete:
+		_, err = c.kubectl(ctx, "", "delete", "pod", pod.Name, "--grace-period=0", "--force", "--wait=false")
+	case Evict:
+		err = c.evict(ctx, pod)
+	default:
+		_, err = c.kubectl(ctx, "", "delete", "pod", pod.Name, "--wait=false")
+	}
+	return err
+}
+
+// evict asks until the disruption budget allows it.
+func (c *Cluster) evict(ctx context.Context, pod Pod) error {
+	ctx, cancel := context.WithTimeout(ctx, podBound)
+	defer cancel()
+	body := fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":%q}}`, pod.Name, c.options.Namespace)
+	for {
+		_, err := c.kubectl(ctx, body, "create", "--raw", "/api/v1/namespaces/"+c.options.Namespace+"/pods/"+pod.Name+"/eviction", "-f", "-")
+		if err == nil || !strings.Contains(err.Error(), "disruption budget") || !pause(ctx, time.Second) {
+			return err
+		}
+	}
+}
+
+func (c *Cluster) unmark(uid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.marked, uid)
+}
+
+// replaced waits for a Ready pod of the part that is the one.
+func (c *Cluster) replaced(ctx context.Context, is func(Pod) bool, part string) error {
+	ctx, cancel := context.WithTimeout(ctx, podBound)
+	defer cancel()
+	err := c.await(ctx, func(pods []Pod) bool { return slices.ContainsFunc(ready(pods, part), is) })
+	if err != nil {
+		return fmt.Errorf("no other pod of %s is Ready: %w", part, err)
+	}
+	return nil
+}
+
+// deployment is the name of a part's Deployment, as kubectl wants it.
+func (c *Cluster) deployment(ctx context.Context, part string) (string, error) {
+	out, err := c.kubectl(ctx, "", "get", "deployment", "--selector", "app.kubernetes.io/name=coatcheck,app.kubernetes.io/component="+part, "--output", "name")
+	if err == nil && (out == "" || strings.Contains(out, "\n")) {
+		err = fmt.Errorf("%s has no Deployment, or several", part)
+	}
+	return out, err
+}
+
+func (c *Cluster) rolledOut(ctx context.Context, deployment string) error {
+	_, err := c.kubectl(ctx, "", "rollout", "status", deployment, "--timeout", partBound.String())
+	return err
+}
+
+// scale adds a pod to a part, or takes one away. An autoscaler of the part goes
+// on from there.
+func (c *Cluster) scale(ctx context.Context, h *Happening) error {
+	part, by := h.Target, 1
+	if h.Kind == fault.ScaleDown {
+		by = -1
+	}
+	deployment, err := c.deployment(ctx, part)
+	if err != nil {
+		return err
+	}
+	out, err := c.kubectl(ctx, "", "get", deployment, "--output", "jsonpath={.spec.replicas}")
+	if err != nil {
+		return err
+	}
+	now, err := strconv.Atoi(out)
+	if err != nil {
+		return err
+	}
+	if now+by < 1 {
+		return errNobody
+	}
+	h.Name = fmt.Sprintf("scale %s from %d to %d", part, now, now+by)
+	_, err = c.kubectl(ctx, "", "scale", deployment, "--replicas", strconv.Itoa(now+by))
+	h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, deployment) }
+	return err
+}
+
+// stopNode draws one of the nodes that pods of the shop run on, though none that
+// runs the control plane, stops it, and starts it again.
+func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
+	if c.options.NodeStop == "" || c.options.NodeStart == "" {
+		return errors.New("it needs -node-stop and -node-start")
+	}
+	out, err := c.kubectl(ctx, "", "get", "nodes", "--selector", "!node-role.kubernetes.io/control-plane", "--output", "jsonpath={.items[*].metadata.name}")
+	if err != nil {
+		return err
+	}
+	nodes := slices.DeleteFunc(strings.Fields(out), func(node string) bool {
+		return !slices.ContainsFunc(c.list(), func(pod Pod) bool { return pod.Node == node })
+	})
+	if len(nodes) == 0 {
+		return errors.New("no worker runs a pod of the shop")
+	}
+	node := nodes[p.rng.IntN(len(nodes))]
+	h.Name, h.Target, h.Class = fmt.Sprintf("node %s stopped for %v", node, nodeAway), node, history.Outage
+	if err := sh(ctx, c.options.NodeStop, node); err != nil {
+		return err
+	}
+	h.Over = func(ctx context.Context) error {
+		pause(ctx, nodeAway)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partBound)
+		defer cancel()
+		if err := sh(ctx, c.options.NodeStart, node); err != nil {
+			return err
+		}
+		if _, err := c.kubectl(ctx, "", "wait", "--for=condition=Ready", "node/"+node, "--timeout", partBound.String()); err != nil {
+			return err
+		}
+		for _, part := range Services {
+			deployment, err := c.deployment(ctx, part)
+			if err == nil {
+				err = c.rolledOut(ctx, deployment)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"coatcheck/trial/fault"
+	"coatcheck/trial/history"
+)
+
+// step is a fault, of a part that is drawn from parts.
+type step struct {
+	kind  string
+	parts []string
+}
+
+// Rhythm is how a scenario's faults follow one another.
+type Rhythm struct {
+	// Every is the mean time from one fault to the next; they may overlap. 0 means
+	// that each waits until the shop is whole, and Gap longer.
+	Every, Gap time.Duration
+	// Times is how many faults there are, 0 is no end.
+	Times int
+
+	steps func(*plan) []step
+}
+
+// Rhythms are those of the scenarios of fault.Scenarios that are for a cluster,
+// by their names.
+func Rhythms() map[string]Rhythm {
+	one := func(kind string, parts ...string) func(*plan) []step {
+		return func(*plan) []step { return []step{{kind, parts}} }
+	}
+	return map[string]Rhythm{
+		"pods": {Every: 3 * time.Second, steps: func(p *plan) []step {
+			return p.shuffle(slices.Concat(
+				times(3, step{Delete, Services}), times(3, step{ForceDelete, Services}), []step{{Evict, Services}}))
+		}},
+		"pods-mixed": {Gap: 2 * time.Second, steps: func(p *plan) []step {
+			all := []step{{Delete, Services}, {ForceDelete, Services}, {Evict, Services}, {fault.Kill, Services}, {fault.Roll, Services}}
+			part := Services[p.rng.IntN(len(Services))]
+			return append(p.shuffle(all), step{fault.ScaleUp, []string{part}}, step{fault.ScaleDown, []string{part}})
+		}},
+		"pods-rolling": {Gap: 2 * time.Second, Times: 9, steps: func(*plan) (all []step) {
+			for _, part := range Services {
+				all = append(all, step{fault.Roll, []string{part}})
+			}
+			return all
+		}},
+		"pods-redis": {Gap: 8 * time.Second, Times: 5, steps: one(RedisDelete, Redis)},
+		"node":       {Times: 1, steps: one(NodeStop, "")},
+	}
+}
+
+func times(n int, s step) []step { return slices.Repeat([]step{s}, n) }
+
+// plan draws what comes next from the seed. Which pod that is depends on who is
+// there.
+type plan struct{ rng *rand.Rand }
+
+func (p *plan) shuffle(steps []step) []step {
+	p.rng.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+	return steps
+}
+
+// Run makes the faults of a scenario until more says no (which is asked before
+// each), its end, or the first that went wrong. each is called for every fault
+// when it is over, from any goroutine; before it begins, begin is.
+func (c *Cluster) Run(ctx context.Context, scenario string, seed uint64, more func() bool, begin func() func(fault.Fault, error)) error {
+	r, ok := Rhythms()[scenario]
+	if !ok {
+		return fmt.Errorf("the scenario %q is not for a cluster", scenario)
+	}
+	return c.run(ctx, r, seed, more, begin)
+}
+
+func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bool, begin func() func(fault.Fault, error)) error {
+	p := &plan{source(seed)}
+	open := make(chan error, 64)
+	under := 0
+	defer func() {
+		for ; under > 0; under-- {
+			<-open
+		}
+	}()
+	for made := 0; r.Times == 0 || made < r.Times; {
+		for _, s := range r.steps(p) {
+			if r.Times > 0 && made == r.Times || !more() || ctx.Err() != nil {
+				return ctx.Err()
+			}
+			ended := begin()
+			h, err := c.beginAny(ctx, p, s)
+			if err != nil {
+				ended(h.Fault, err)
+				return err
+			}
+			made++
+			under++
+			go func() {
+				err := h.Over(ctx)
+				if err != nil {
+					err = fmt.Errorf("%s: %w", h.Name, err)
+				}
+				ended(h.Fault, err)
+				open <- err
+			}()
+			wait := time.Duration((0.5 + p.rng.Float64()) * float64(r.Every))
+			if r.Every == 0 {
+				under--
+				if err := <-open; err != nil {
+					return err
+				}
+				wait = r.Gap
+			}
+			pause(ctx, wait)
+			for draining := true; draining && under > 0; {
+				select {
+				case err := <-open:
+					if under--; err != nil {
+						return err
+					}
+				default:
+					draining = false
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// beginAny begins with a part that is drawn, and takes another one, or waits,
+// where that has nobody to spare.
+func (c *Cluster) beginAny(ctx context.Context, p *plan, s step) (Happening, error) {
+	ctx, cancel := context.WithTimeout(ctx, podBound)
+	defer cancel()
+	parts := slices.Clone(s.parts)
+	p.rng.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+	for {
+		var h Happening
+		var err error
+		for _, part := range parts {
+			if h, err = c.begin(ctx, p, s.kind, part); !errors.Is(err, errNobody) {
+				return h, err
+			}
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return h, err
+		}
+	}
+}
+
+func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
+
+// Sample is the pods as they are now.
+func (c *Cluster) Sample(at time.Duration) *history.Pods {
+	all, fit := c.Count()
+	return &history.Pods{At: at, All: all, Ready: fit}
+}
+
+func sorted(pods map[string]Pod) []Pod {
+	return slices.SortedFunc(maps.Values(pods), func(a, b Pod) int { return strings.Compare(a.Name, b.Name) })
+}
