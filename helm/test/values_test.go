@@ -19,10 +19,11 @@ func TestRefused(t *testing.T) {
 	plain := "plainHTTP=true"
 	external := plain + ",redis.enabled=false,redis.external.addrs={redis:6379}"
 	for _, test := range []struct{ name, set, want string }{
-		{"neither plain HTTP nor a URL", "", "publicURL"},
+		{"neither plain HTTP nor a URL", "", "plainHTTP"},
+		{"neither plain HTTP nor a URL, again", "", "publicURL"},
 		{"a URL without TLS", "publicURL=http://shop.example.org", "publicURL"},
 		{"a URL with a path", "publicURL=https://shop.example.org/shop", "publicURL"},
-		{"plain HTTP under an https URL", plain + ",publicURL=https://shop.example.org", "publicURL"},
+		{"plain HTTP under an https URL", plain + ",publicURL=https://shop.example.org", "must be Secure"},
 		{"plain HTTP as text", "plainHTTP=yes", "plainHTTP"},
 		{"plain HTTP behind a certificate", plain + ",publicURL=http://shop.example.org,ingress.enabled=true,ingress.tlsSecret=tls", "must be Secure"},
 		{"an unknown value", plain + ",gatway.replicas=3", "gatway"},
