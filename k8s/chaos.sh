@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Deletes random pods of a shop, one every few seconds, to show that carts survive.
+set -euo pipefail
+
+usage() {
+  cat <<'USAGE'
+usage: k8s/chaos.sh [-n NAMESPACE] [-p PARTS] [-w WAYS] [-e SECONDS] [-c COUNT] [-l] [-d]
+  -n  namespace of the shop                         (coatcheck)
+  -p  parts to take pods of: gateway,auth,cart,redis  (gateway,auth,cart)
+  -w  ways: delete (with its grace period), force (grace period 0), evict  (delete,force)
+  -e  mean seconds from one pod to the next         (3)
+  -c  stop after so many, and wait until each is replaced  (no end: Ctrl-C)
+  -l  take the last Ready pod of a part, too; Redis has only one
+  -d  dry run: only say what would be done
+USAGE
+}
+
+namespace=coatcheck parts=gateway,auth,cart ways=delete,force every=3 count=0 last=false dry=false
+while getopts n:p:w:e:c:ldh flag; do
+  case $flag in
+    n) namespace=$OPTARG ;; p) parts=$OPTARG ;; w) ways=$OPTARG ;; e) every=$OPTARG ;;
+    c) count=$OPTARG ;; l) last=true ;; d) dry=true ;; h) usage; exit 0 ;; *) usage >&2; exit 2 ;;
+  esac
+done
+refuse() { echo "chaos: $*" >&2; exit 2; }
+[[ $every =~ ^[0-9]+$ && $count =~ ^[0-9]+$ ]] || refuse "-e and -c take whole numbers"
+IFS=, read -ra parts <<< "$parts"
+IFS=, read -ra ways <<< "$ways"
+for part in "${parts[@]}"; do [[ $part =~ ^(gateway|auth|cart|redis)$ ]] || refuse "there is no part '$part'"; done
+for way in "${ways[@]}"; do [[ $way =~ ^(delete|force|evict)$ ]] || refuse "there is no way '$way'"; done
+
+kube() { kubectl --namespace "$namespace" "$@"; }
+
+# ready PART: the pods of it that serve and are to stay, a line each.
+ready() {
+  # shellcheck disable=SC2016 # $pod is the template's
+  kube get pods -l "app.kubernetes.io/name=coatcheck,app.kubernetes.io/component=$1" -o go-template='
+    {{- range .items}}{{if not .metadata.deletionTimestamp}}{{$pod := .metadata.name}}
+    {{- range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}{{$pod}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
+}
+
+# What is not a whole shop is left alone: its pods may be anybody's.
+for part in gateway auth cart; do
+  [ -n "$(ready $part)" ] || refuse "the namespace '$namespace' has no Ready $part of a shop: not this one?"
+done
+
+take() { # WAY POD
+  case $1 in
+    delete) kube delete pod "$2" --wait=false ;;
+    force) kube delete pod "$2" --grace-period=0 --force --wait=false ;;
+    evict) kube create --raw "/api/v1/namespaces/$namespace/pods/$2/eviction" -f - <<< \
+      '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"'"$2"'","namespace":"'"$namespace"'"}}' ;;
+  esac > /dev/null
+}
+
+for ((n = 1; count == 0 || n <= count; n++)); do
+  part=${parts[RANDOM % ${#parts[@]}]} way=${ways[RANDOM % ${#ways[@]}]}
+  mapfile -t pods < <(ready "$part")
+  if ((${#pods[@]} == 0)) || { ((${#pods[@]} == 1)) && ! $last; }; then
+    sleep 1; n=$((n - 1)); continue
+  fi
+  pod=${pods[RANDOM % ${#pods[@]}]}
+  if $dry; then
+    echo "would $way $pod"
+  elif take "$way" "$pod"; then
+    if ((count > 0)); then
+      until ! grep -qx "$pod" <(ready "$part") && (($(ready "$part" | wc -l) >= ${#pods[@]})); do sleep 0.5; done
+    fi
+    echo "$way $pod"
+  fi
+  ((n == count)) || sleep "$((every / 2 + RANDOM % (every + 1)))"
+done
