@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Brings up the kind cluster "coatcheck": a control plane, two workers, volumes, metrics. Safe to call again.
+#   KIND_IMAGES=pull|build   stock images, or all built here from Go modules and Debian packages; asks the registry if unset
+#   KIND_CACHE=DIR           where the latter keeps what it built
+#   KIND_HTTP_PORT=30080     127.0.0.1:… leads to node port 30080
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/settings.sh"
+
+docker info > /dev/null 2>&1 || { echo "no Docker engine answers: start it, or install it, see docs.docker.com/get-docker" >&2; exit 1; }
+command -v kind > /dev/null || { echo "kind is missing: make kind-up builds it" >&2; exit 1; }
+
+way=$(way)
+export KIND_IMAGES=$way
+nodes=$(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$cluster")
+if [[ $way = pull ]]; then
+  echo "images: stock, $NODE_IMAGE (KIND_IMAGES=build builds them instead)"
+  image=$NODE_IMAGE
+else
+  echo "images: built from Go modules and Debian packages, cached in $cache (KIND_IMAGES=pull takes stock ones)"
+  [[ $(id -u) = 0 && -f /etc/debian_version ]] || { echo "building them needs root on Debian" >&2; exit 1; }
+  "$here/source/isolate.sh" on
+  export KIND_EXPERIMENTAL_DOCKER_NETWORK=$cluster
+  if [[ -z $nodes ]]; then
+    command -v debootstrap > /dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends debootstrap; }
+    "$here/source/binaries.sh"
+    image=$("$here/source/node-image.sh")
+  fi
+fi
+
+config() {
+  cat << KIND
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+nodes:
+- role: control-plane
+  extraPortMappings:
+  - {containerPort: 30080, hostPort: $http_port, listenAddress: 127.0.0.1}
+- role: worker
+- role: worker
+KIND
+  # The built node has no kindnet, and must run on cgroup v1 too.
+  [[ $way = pull ]] || cat << KIND
+networking: {disableDefaultCNI: true}
+kubeadmConfigPatches:
+- |
+  kind: KubeletConfiguration
+  failCgroupV1: false
+KIND
+}
+create() { config | kind create cluster --name "$cluster" --image "$image" --config -; }
+
+mkdir -p "$(dirname "$KUBECONFIG")" "$root/.bin"
+if [[ -n $nodes ]]; then
+  # Nodes that were stopped, or whose engine was, come back with all that was in them.
+  # shellcheck disable=SC2086
+  docker start $nodes > /dev/null
+  kind export kubeconfig --name "$cluster" -q
+else
+  # On a busy machine the first node can miss kubeadm's deadline.
+  create || { echo "once more"; kind delete cluster --name "$cluster"; create; }
+fi
+
+# The node's own kubectl never differs from its API server by more than kubectl allows.
+if [[ $(uname) = Linux ]]; then
+  docker exec "$cluster-control-plane" cat /usr/bin/kubectl > "$root/.bin/kubectl.new"
+  chmod +x "$root/.bin/kubectl.new"
+  mv "$root/.bin/kubectl.new" "$root/.bin/kubectl"
+fi
+for _ in {1..60}; do
+  kubectl get --raw /readyz > /dev/null 2>&1 && break
+  sleep 1
+done
+"$here/network.sh"
+sed "s/METRICS_SERVER/$METRICS_SERVER/" "$here/metrics-server.yaml" | kubectl apply --server-side -f - > /dev/null
+kubectl wait --for=condition=Ready nodes --all --timeout=120s
+for deployment in kube-system/coredns local-path-storage/local-path-provisioner kube-system/metrics-server; do
+  kubectl -n "${deployment%/*}" rollout status "deployment/${deployment#*/}" --timeout=180s
+done
+kubectl wait --for=condition=Available apiservice/v1beta1.metrics.k8s.io --timeout=120s
+echo "export KUBECONFIG=$KUBECONFIG"
