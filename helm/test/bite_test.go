@@ -21,6 +21,7 @@ func TestRulesBite(t *testing.T) {
 		{"hardened", "plain-http", "runAsUser: 10001", "runAsUser: 1000"},
 		{"hardened", "plain-http", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"},
 		{"hardened", "plain-http", "memory: 192Mi", "memory: 0"},
+		{"hardened", "plain-http", "memory: 96Mi", "memory: 960Mi"},
 		{"hardened", "plain-http", "image: coatcheck/cart:0.1.0", "image: coatcheck/cart:latest"},
 		{"hardened", "plain-http", "image: coatcheck/cart:0.1.0", "image: coatcheck/cart"},
 		{"stateless", "plain-http", "secret:\n            secretName: shop-coatcheck-auth\n            defaultMode: 0440\n            items: [{ key: signing-keys.pem, path: signing-keys.pem }]", "emptyDir: {}"},

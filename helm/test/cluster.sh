@@ -13,8 +13,12 @@ say() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 fail() { say "FAIL: $*" >&2; exit 1; }
 k() { kubectl -n "$namespace" "$@"; }
 upgrade() { "$helm" -n "$namespace" upgrade shop "$chart" -f "$chart/ci/kind-values.yaml" --wait --timeout 5m "$@" > /dev/null; }
-# What the release has, with or without a volume: whatever carries its name.
-objects() { k get "$(kubectl api-resources --verbs=list --namespaced -o name | grep -v -e events -e metrics.k8s.io | paste -sd,)" -l app.kubernetes.io/instance=shop -o name; }
+# All that is in the namespace, but what Kubernetes puts into each, and what it derives from the rest.
+objects() {
+  local kinds
+  kinds=$(kubectl api-resources --verbs=list,delete --namespaced -o name | grep -vE '^(events|endpoints|endpointslices|leases|controllerrevisions)' | paste -sd,)
+  k get "$kinds" -o name | grep -v -e '^configmap/kube-root-ca.crt$' -e '^serviceaccount/default$' || true
+}
 # What an upgrade must not change by itself.
 secrets() { k get secrets -l app.kubernetes.io/instance=shop -o jsonpath='{.items[*].data}'; }
 generations() { k get deployments,statefulsets -o jsonpath='{.items[*].metadata.generation}'; }
@@ -74,10 +78,13 @@ say "rolled out to other images"
 say "and back"
 wait "$traffic" || fail "traffic: $(tail -30 "$logs/traffic")"
 traffic=
-say "meanwhile: $(grep -m1 VERDICT "$logs/traffic")"
+say "meanwhile: $(tail -1 "$logs/traffic")"
 
 "$helm" -n "$namespace" uninstall shop --wait > /dev/null
-for _ in {1..60}; do [[ $(objects) != *pod/* ]] && break; sleep 1; done
-left=$(objects)
+for _ in {1..60}; do
+  left=$(objects)
+  [[ $left != *pod/* ]] && break
+  sleep 1
+done
 [[ $left = persistentvolumeclaim/data-shop-coatcheck-redis-0 ]] || fail "uninstall leaves $left"
 say "uninstall leaves nothing but the volume"

@@ -109,6 +109,11 @@ func hardened(m manifests) (found faults) {
 			if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
 				found.addf("%s: container %s must request CPU and memory, and have a memory limit", w.id, c.Name)
 			}
+			for name, limit := range c.Resources.Limits {
+				if request := c.Resources.Requests[name]; request.Cmp(limit) > 0 {
+					found.addf("%s: container %s requests more %s than it may have", w.id, c.Name, name)
+				}
+			}
 			if !strings.Contains(c.Image, "@sha256:") && (!strings.Contains(c.Image, ":") || strings.HasSuffix(c.Image, ":latest")) {
 				found.addf("%s: image %s has no fixed tag", w.id, c.Image)
 			}

@@ -48,6 +48,7 @@ func TestRefused(t *testing.T) {
 		{"eviction in other letters", plain + ",redis.config.Maxmemory-Policy=allkeys-lru", "Maxmemory-Policy"},
 		{"eviction through another file", plain + ",redis.config.include=/etc/other.conf", "include"},
 		{"syncing now and then", plain + ",redis.config.appendfsync=everysec", "appendfsync"},
+		{"memory beside maxMemoryMiB", plain + ",redis.resources.requests.memory=1Gi", "memory"},
 		{"a tag that moves", plain + ",image.tag=latest", "tag"},
 		{"a node port without NodePort", plain + ",gateway.service.nodePort=30080", "NodePort"},
 		{"an Ingress for no host", plain + ",ingress.enabled=true", "publicURL"},
