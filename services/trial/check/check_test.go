@@ -52,7 +52,7 @@ func TestGood(t *testing.T) {
 		t.Errorf("line %q, want %q", v.Line, want)
 	}
 	for _, r := range v.Results {
-		if r.Looked == 0 {
+		if r.Looked == 0 && r.Check != "share" { // which is of pods, see TestShare
 			t.Errorf("%s looked at nothing", r.Check)
 		}
 	}
@@ -555,5 +555,50 @@ func TestFigures(t *testing.T) {
 	}
 	if !reflect.DeepEqual(f, want) {
 		t.Errorf("got  %+v\nwant %+v", f, want)
+	}
+}
+
+// TestShare: of a history by hand, in which a fourth cart comes after 20 s.
+func TestShare(t *testing.T) {
+	const traffic = 60 // seconds
+	// tell has the new cart's answers begin at from and every nth go to it.
+	tell := func(from, nth, gone int) *tale {
+		tale := told()
+		for s := range traffic {
+			pods := &history.Pods{At: time.Duration(s)*time.Second + 500*ms, All: map[string]int{"cart": 4}, Ready: map[string][]string{"cart": {"a", "b", "c"}}}
+			if s >= 20 && s < gone {
+				pods.Ready["cart"] = append(pods.Ready["cart"], "new")
+			}
+			tale.records = append(tale.records, history.Record{Pods: pods})
+			for i := range 40 {
+				replica := []string{"a", "b", "c"}[i%3]
+				if s >= from && i%nth == 0 {
+					replica = "new"
+				}
+				tale.op(history.Read, "u", during(s*1000+i*20, s*1000+i*20+5), func(o *history.Op) {
+					o.Attempts = []history.Attempt{{Sent: o.Sent, Answered: o.Answered, Status: 200, ServedBy: "gateway " + replica}}
+				})
+			}
+		}
+		return tale.end()
+	}
+	for name, tt := range map[string]struct {
+		from, nth, gone int
+		looked          int
+		findings        []string
+	}{
+		"its share at once":            {20, 4, traffic, 1, nil},
+		"its share just in time":       {30, 4, traffic, 1, nil},
+		"three quarters of it":         {20, 5, traffic, 1, nil},
+		"half of it":                   {20, 8, traffic, 1, []string{"share : new was Ready at 20.500 s, and from 10 s after that got 50 % of an equal share for 10 s"}},
+		"its share too late":           {35, 4, traffic, 1, []string{"share : new was Ready at 20.500 s, and from 10 s after that got 50 % of an equal share for 10 s"}},
+		"nothing, but it did not stay": {traffic, 4, 39, 0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := tell(tt.from, tt.nth, tt.gone).judge(t, "share", Limits{})
+			if v.Results[0].Looked != tt.looked || !slices.Equal(v.texts(), tt.findings) {
+				t.Errorf("looked at %d, found %q", v.Results[0].Looked, v.texts())
+			}
+		})
 	}
 }

@@ -22,6 +22,9 @@ type tape struct {
 	// ending are those of gateways that end in order, breaking the others.
 	ending, breaking []span
 
+	pods   []history.Pods            // by time
+	served map[string]map[second]int // answers that each cart replica gave
+
 	ops      []*op // in the order of the file
 	carts    []*cart
 	families []*family
@@ -37,6 +40,9 @@ type tape struct {
 
 // sku is a product, by number.
 type sku int32
+
+// second of a trial.
+type second int32
 
 type line struct {
 	sku sku
@@ -167,7 +173,7 @@ type family struct {
 func load(records scan) (*tape, error) {
 	t := &tape{
 		numbers: map[string]sku{}, names: map[string]*cart{}, words: map[string]string{},
-		marks: map[string]mark{"": unmarked, "0": absent}, clients: map[string]int32{},
+		marks: map[string]mark{"": unmarked, "0": absent}, clients: map[string]int32{}, served: map[string]map[second]int{},
 	}
 	err := records(func(r history.Record) error {
 		switch {
@@ -179,8 +185,11 @@ func load(records scan) (*tape, error) {
 			f := *r.Fault
 			f.End = max(f.End, f.Start)
 			t.faults = append(t.faults, f)
+		case r.Pods != nil:
+			t.pods = append(t.pods, *r.Pods)
 		case r.Op != nil:
 			t.add(r.Op)
+			t.count(r.Op)
 		}
 		return nil
 	})

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"coatcheck/trial/history"
 )
 
 // The parts of a shop, as the label app.kubernetes.io/component has them.
@@ -101,16 +103,16 @@ func (c *Cluster) Close() {
 	c.watches.Wait()
 }
 
-// Count is how many pods of each part there are, and how many of them are Ready.
-func (c *Cluster) Count() (all, fit map[string]int) {
-	all, fit = map[string]int{}, map[string]int{}
+// Sample is the pods as they are now. Those that are to go are not Ready.
+func (c *Cluster) Sample(at time.Duration) *history.Pods {
+	s := &history.Pods{At: at, All: map[string]int{}, Ready: map[string][]string{}}
 	for _, p := range c.list() {
-		all[p.Part]++
-		if p.Ready {
-			fit[p.Part]++
+		s.All[p.Part]++
+		if p.Ready && !p.Terminating {
+			s.Ready[p.Part] = append(s.Ready[p.Part], p.Name)
 		}
 	}
-	return all, fit
+	return s
 }
 
 // list returns the pods that were last seen, by name.

@@ -209,8 +209,8 @@ func TestWatchEnds(t *testing.T) {
 	if err := c.await(ctx, func(pods []Pod) bool { return len(pods) == 9 }); err != nil {
 		t.Error(err)
 	}
-	all, fit := c.Count()
-	if all[Gateway] != 2 || fit[Gateway] != 2 || all[Cart] != 3 || all[Redis] != 1 {
-		t.Errorf("%v, %v", all, fit)
+	s := c.Sample(time.Minute)
+	if s.All[Gateway] != 2 || len(s.Ready[Gateway]) != 2 || s.All[Cart] != 3 || s.Ready[Redis][0] != "redis-10" {
+		t.Errorf("%+v", s)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"coatcheck/trial/fault"
-	"coatcheck/trial/history"
 )
 
 // step is a fault, of a part that is drawn from parts.
@@ -156,12 +155,6 @@ func (c *Cluster) beginAny(ctx context.Context, p *plan, s step) (Happening, err
 }
 
 func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
-
-// Sample is the pods as they are now.
-func (c *Cluster) Sample(at time.Duration) *history.Pods {
-	all, fit := c.Count()
-	return &history.Pods{At: at, All: all, Ready: fit}
-}
 
 func sorted(pods map[string]Pod) []Pod {
 	return slices.SortedFunc(maps.Values(pods), func(a, b Pod) int { return strings.Compare(a.Name, b.Name) })

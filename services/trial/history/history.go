@@ -135,12 +135,12 @@ type Fault struct {
 	Error    string `json:"error,omitempty"` // the fault could not be made
 }
 
-// Pods is how many pods of a shop on a cluster there are at a moment, by part
-// ("cart"), and how many of them are Ready.
+// Pods are those of a shop on a cluster at a moment, by part ("cart"): how many
+// there are, and the names of those that are Ready, which answers name as well.
 type Pods struct {
-	At    time.Duration  `json:"at"`
-	All   map[string]int `json:"all"`
-	Ready map[string]int `json:"ready"`
+	At    time.Duration       `json:"at"`
+	All   map[string]int      `json:"all"`
+	Ready map[string][]string `json:"ready"`
 }
 
 // Run is the first record: what was run.

@@ -395,8 +395,9 @@ func TestPods(t *testing.T) {
 		t.Error("pods are drawn where there are none")
 	}
 	for i, ready := range []int{3, 2, 4} {
+		carts, gateways := []string{"a", "b", "c", "d"}[:ready], []string{"e", "f", "g"}
 		records = append(records, history.Record{Pods: &history.Pods{
-			At: time.Duration(i) * time.Second, All: map[string]int{"cart": 4, "gateway": 3}, Ready: map[string]int{"cart": ready, "gateway": 3},
+			At: time.Duration(i) * time.Second, All: map[string]int{"cart": 4, "gateway": 3}, Ready: map[string][]string{"cart": carts, "gateway": gateways},
 		}})
 	}
 	page, twin := written(t, run, records, &history.End{}, report.Input{})

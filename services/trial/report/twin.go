@@ -232,7 +232,11 @@ func newTwin(c *counts, in Input) *twin {
 		}
 	}
 	for _, p := range c.pods {
-		t.Pods = append(t.Pods, twinPods{p.At.Seconds(), p.All, p.Ready})
+		ready := map[string]int{}
+		for part, names := range p.Ready {
+			ready[part] = len(names)
+		}
+		t.Pods = append(t.Pods, twinPods{p.At.Seconds(), p.All, ready})
 	}
 	found := map[string]int{} // violations by check
 	for _, k := range in.Checks {
@@ -356,6 +360,8 @@ func meaning(check string) string {
 		return "No client saw a failed attempt while gateways ended in order, but for requests that crossed the hanging up of an idle connection."
 	case "logical":
 		return "No logical request failed except while Redis or the network was away."
+	case "share":
+		return "Ten seconds after it was Ready, each new cart pod got at least 70 % of an equal share of the requests."
 	case "merges":
 		return "Each log-in moved the guest's cart into the user's exactly once."
 	case "linearizable":
