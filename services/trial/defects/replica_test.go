@@ -2,7 +2,9 @@ package defects
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"syscall"
 	"time"
@@ -24,13 +26,22 @@ type replica struct {
 // startBound is how long a replica may take to listen, or to end.
 const startBound = 10 * time.Second
 
-// freeAddr is an address that nobody listens on.
-func freeAddr() (string, error) {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// settle gives the replica an address and starts it. The port is below those
+// that kernels choose, so that nobody else gets it while the replica is down.
+func (r *replica) settle() error {
+	for deadline := time.Now().Add(startBound); ; {
+		r.addr = fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(9_000))
+		lis, err := net.Listen("tcp", r.addr)
+		if err == nil {
+			err = lis.Close()
+		}
+		if err == nil {
+			err = r.start()
+		}
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return err
+		}
 	}
-	return lis.Addr().String(), lis.Close()
 }
 
 // start returns when the replica listens.

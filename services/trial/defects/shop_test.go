@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,19 +58,22 @@ type stock interface {
 
 // shop is a whole one in this process, each replica behind a listener of its own.
 type shop struct {
-	carts, gateways []*replica
-	door            *door
-	wire            *wire // between carts and Redis
-	redis           *redis.Client
-	crash           *rediscrash.Server // nil where Redis is not to crash
-	calls           *calls
+	auths, carts, gateways []*replica
+
+	door      *door
+	wire      *wire // between carts and Redis
+	redis     *redis.Client
+	crash     *rediscrash.Server // nil where Redis is not to crash
+	stopRedis func()
+	calls     *calls
 }
 
-// The settings that the replicas have. A try may take longer than in a shop, so
-// that a machine that stalls is not taken for a replica that does.
-var settings = struct{ base, auth, gateway []string }{
+// The settings that the replicas have. A command and a try may take longer than
+// in a shop, so that a machine that stalls is not taken for a replica that does.
+var settings = struct{ base, auth, cart, gateway []string }{
 	base:    []string{"COATCHECK_ADMIN_ADDR=127.0.0.1:0", "COATCHECK_STOP_TIMEOUT=3s"},
-	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=2"},
+	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=2", "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=1400ms"},
+	cart:    []string{"COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=1400ms"},
 	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms", "COATCHECK_TRY_TIMEOUT=1500ms"},
 }
 
@@ -78,14 +82,22 @@ func openShop(t *testing.T, tr trial, d double) *shop {
 	t.Helper()
 	s := &shop{calls: &calls{trial: tr}}
 	s.startRedis(t, d)
-	auths := s.replicas(t, "auth", 1, s.auth(t, newWire(t, s.wire.network, s.wire.addr)))
+	s.auths = s.replicas(t, "auth", 1, s.auth(t, newWire(t, s.wire.network, s.wire.addr)))
 	s.carts = s.replicas(t, "cart", 2, s.cart(t, tr, d))
-	s.gateways = s.replicas(t, "gateway", cmp.Or(tr.gateways, 1), s.gateway(auths, d))
+	s.gateways = s.replicas(t, "gateway", cmp.Or(tr.gateways, 1), s.gateway(d))
 	s.door = newDoor(t, s.gateways)
 	if err := s.awaitOpen(); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// close ends what takes CPU; the rest ends with the test.
+func (s *shop) close() {
+	for _, r := range slices.Concat(s.gateways, s.carts, s.auths) {
+		r.kill()
+	}
+	s.stopRedis()
 }
 
 // awaitOpen returns nil once all gateways are ready, and the door knows it.
@@ -102,7 +114,7 @@ func (s *shop) startRedis(t *testing.T, d double) {
 	t.Helper()
 	if d.policy == "" {
 		server := redistest.Start(t, d.redis...)
-		s.redis, s.wire = server.Client(t), newWire(t, "tcp", server.Addr)
+		s.stopRedis, s.redis, s.wire = server.Kill, server.Client(t), newWire(t, "tcp", server.Addr)
 		return
 	}
 	dir, err := os.MkdirTemp("", "defects")
@@ -110,6 +122,7 @@ func (s *shop) startRedis(t *testing.T, d double) {
 		t.Fatal(err)
 	}
 	s.crash = &rediscrash.Server{Dir: dir, Policy: d.policy}
+	s.stopRedis = s.crash.Kill
 	t.Cleanup(func() {
 		s.crash.Kill()
 		_ = os.RemoveAll(dir)
@@ -125,12 +138,8 @@ func (s *shop) replicas(t *testing.T, role string, n int, open func(name string)
 	t.Helper()
 	var all []*replica
 	for i := range n {
-		addr, err := freeAddr()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := &replica{name: fmt.Sprintf("%s-%d", role, i+1), addr: addr, open: open}
-		if err := r.start(); err != nil {
+		r := &replica{name: fmt.Sprintf("%s-%d", role, i+1), open: open}
+		if err := r.settle(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(r.kill)
@@ -164,7 +173,7 @@ func (s *shop) auth(t *testing.T, way net.Listener) func(string) (chassis.Servic
 		t.Fatal(err)
 	}
 	return func(name string) (chassis.Service, error) {
-		set, err := load[auth.Settings](name, append(settings.auth, "COATCHECK_DRAIN_DELAY=0s",
+		set, err := load[auth.Settings](name, append(settings.auth,
 			"COATCHECK_SIGNING_KEYS_FILE="+keys, "COATCHECK_REDIS_ADDRS="+way.Addr().String())...)
 		if err != nil {
 			return chassis.Service{}, err
@@ -192,7 +201,7 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 		t.Fatal(err)
 	}
 	return func(name string) (chassis.Service, error) {
-		set, err := load[cart.Settings](name, "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_ADDRS="+s.wire.Addr().String())
+		set, err := load[cart.Settings](name, append(settings.cart, "COATCHECK_REDIS_ADDRS="+s.wire.Addr().String())...)
 		if err != nil {
 			return chassis.Service{}, err
 		}
@@ -238,9 +247,9 @@ func (s slow) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart
 	return s.stock.Change(ctx, owner, c)
 }
 
-func (s *shop) gateway(auths []*replica, d double) func(string) (chassis.Service, error) {
+func (s *shop) gateway(d double) func(string) (chassis.Service, error) {
 	return func(name string) (chassis.Service, error) {
-		toAuth, toCart := strings.Join(addrs(auths), ","), strings.Join(addrs(s.carts), ",")
+		toAuth, toCart := strings.Join(addrs(s.auths), ","), strings.Join(addrs(s.carts), ",")
 		set, err := load[gateway.Settings](name, append(settings.gateway, "COATCHECK_AUTH_ADDR="+toAuth, "COATCHECK_CART_ADDR="+toCart)...)
 		if err != nil {
 			return chassis.Service{}, err
@@ -259,7 +268,7 @@ func (s *shop) gateway(auths []*replica, d double) func(string) (chassis.Service
 		if err != nil {
 			return chassis.Service{}, err
 		}
-		authCalls, err := before(auth, auths[0].addr, d.auth)
+		authCalls, err := before(auth, s.auths[0].addr, d.auth)
 		if err != nil {
 			return chassis.Service{}, err
 		}

@@ -19,8 +19,9 @@ import (
 
 // trial is what is done to a shop, with a defect or without.
 type trial struct {
-	hot      int // carts
 	weights  map[history.Kind]int
+	shoppers int           // with accounts, 0 means 1; guests without come as needed
+	hot      int           // carts that many share
 	rate     float64       // 0 means 90
 	length   time.Duration // 0 means 3 s
 	gateways int           // 0 means 1
@@ -41,9 +42,6 @@ type stage struct {
 	history *history.Writer
 	traffic *traffic.Traffic
 }
-
-// shoppers are few, since each costs the time of two or three passwords.
-const shoppers = 8
 
 // warmUp is how long there is traffic before the first fault.
 const warmUp = 500 * time.Millisecond
@@ -96,6 +94,7 @@ func (c *calls) strike(ctx context.Context, method string, req, reply any, conn 
 // how long this machine kept everybody waiting meanwhile.
 func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Duration, err error) {
 	start := time.Now()
+	tr.shoppers = max(1, tr.shoppers)
 	if tr.hot == 0 {
 		tr.hot = -1
 	}
@@ -108,8 +107,13 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Dura
 		return 0, err
 	}
 	t, err := traffic.New(ctx, traffic.Options{
-		Target: target, Rate: tr.rate, Length: tr.length, Seed: 1, Shoppers: shoppers, Hot: tr.hot, Weights: tr.weights,
-		Start: start, Sink: func(op *history.Op) { w.Write(history.Record{Op: op}) },
+		Target: target, Rate: tr.rate, Length: tr.length, Seed: 1, Shoppers: tr.shoppers, Hot: tr.hot, Weights: tr.weights,
+		Start: start,
+		Sink: func(op *history.Op) {
+			if op.Kind != history.Register { // it is not of the trial, and takes a busy machine too long
+				w.Write(history.Record{Op: op})
+			}
+		},
 	})
 	if err != nil {
 		return 0, errors.Join(err, w.Close(history.End{}))
@@ -118,7 +122,7 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Dura
 	go func() { faults <- s.trouble(&stage{shop: s, ctx: ctx, start: start, history: w, traffic: t}, tr) }()
 	running, over := context.WithCancel(ctx)
 	stalls := make(chan time.Duration, 1)
-	go func() { stalls <- longestStall(running) }()
+	go func() { stalls <- s.longestStall(running) }()
 	err = t.Run(ctx)
 	over()
 	if faultErr := <-faults; faultErr != nil {
@@ -129,12 +133,16 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Dura
 	return <-stalls, errors.Join(err, w.Close(history.End{At: time.Since(start), Missed: t.Live().Missed}))
 }
 
-// longestStall is by how much a nap was longest too long, until ctx ends.
-func longestStall(ctx context.Context) (longest time.Duration) {
-	const nap = 10 * time.Millisecond
+// longestStall is the longest that a nap was too long and a write to Redis took,
+// until ctx ends.
+func (s *shop) longestStall(ctx context.Context) (longest time.Duration) {
+	const nap = 50 * time.Millisecond
 	for ctx.Err() == nil {
 		asleep := time.Now()
 		time.Sleep(nap)
+		if s.crash == nil {
+			_ = s.redis.Set(ctx, "nap", "", time.Second).Err()
+		}
 		longest = max(longest, time.Since(asleep)-nap)
 	}
 	return longest
