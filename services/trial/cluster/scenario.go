@@ -54,6 +54,7 @@ func Rhythms() map[string]Rhythm {
 		}},
 		"pods-redis": {Gap: 8 * time.Second, Times: 5, steps: one(RedisDelete, Redis)},
 		"node":       {Times: 1, steps: one(NodeStop, "")},
+		"scale":      {Times: 1, steps: func(*plan) []step { return nil }},
 	}
 }
 
@@ -89,7 +90,11 @@ func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bo
 		}
 	}()
 	for made := 0; r.Times == 0 || made < r.Times; {
-		for _, s := range r.steps(p) {
+		steps := r.steps(p)
+		if len(steps) == 0 {
+			return nil
+		}
+		for _, s := range steps {
 			if r.Times > 0 && made == r.Times || !more() || ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -97,6 +97,10 @@ func Scenarios() []Scenario {
 			Length: 90 * time.Second, Rate: 190, LeastFaults: 5, LeastChanges: 8_000, Cluster: true,
 		},
 		{
+			Name: "scale", About: "on a cluster: no fault, but enough load to have autoscalers work",
+			Length: 150 * time.Second, Rate: 400, LeastChanges: 30_000, KillsNothing: true, Cluster: true,
+		},
+		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
 			Length: 2 * time.Minute, Rate: 190, LeastFaults: 1, LeastChanges: 4_000, KillsNothing: true, Cluster: true,
 		},

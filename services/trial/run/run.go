@@ -37,9 +37,9 @@ const (
 	// openBound is how long a shop may take until it serves.
 	openBound = 30 * time.Second
 	replicas  = 3
-	// shoppers is enough that somebody is idle while a replica's death makes
+	// mostShoppers is enough that somebody is idle while a replica's death makes
 	// others wait; more would take longer to register.
-	shoppers = 160
+	mostShoppers = 160
 )
 
 // Options say which trial. Dir, Scenario (or Target), Rate and Out are needed.
@@ -161,7 +161,7 @@ func record(ctx context.Context, o Options, path string) (err error) {
 	}
 	t.view = newView(o.Out, o.Length)
 	t.traffic, err = traffic.New(ctx, traffic.Options{
-		Target: target, Rate: o.Rate, Length: o.Length, More: t.more, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers,
+		Target: target, Rate: o.Rate, Length: o.Length, More: t.more, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers(o.Rate),
 		Sink: func(op *history.Op) {
 			t.history.Write(history.Record{Op: op})
 			t.view.op(op)
@@ -235,6 +235,10 @@ func open(ctx context.Context, o Options) (*local.Shop, *fault.Network, error) {
 	}
 	return shop, network, nil
 }
+
+// shoppers is how many there are: with few requests a second, many shoppers would
+// never come as far as a checkout.
+func shoppers(rate float64) int { return min(mostShoppers, max(20, int(rate/2))) }
 
 // weights are mostly changes, for it is they that can be lost. Log-ins are few:
 // each costs the shop as much as twenty other requests, and on a small machine

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# trial.sh STEP...   the trial on the shop of make kind-shop. A step is a scenario of `trial scenarios` for a cluster, or
+# "autoscale": load until the autoscalers have worked, then little, until they have come down again.
+#   LENGTH=5m   of a scenario's traffic, instead of its own
+#   RATE=190    requests a second
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+source k8s/kind/settings.sh
+namespace=coatcheck target=http://127.0.0.1:$http_port
+
+k() { kubectl -n "$namespace" "$@"; }
+# whole: every part has what its autoscaler wants, and all of it is Ready.
+whole() {
+  for part in gateway auth cart; do k rollout status "deployment/$namespace-$part" --timeout=180s > /dev/null; done
+  k rollout status "statefulset/$namespace-redis" --timeout=180s > /dev/null
+}
+scenario() { # NAME [FLAG...]
+  .bin/trial run -target "$target" -namespace "$namespace" -scenario "$1" -dir ".run/kind/trial/$1" \
+    -node-exec 'docker exec NODE' -node-stop 'docker stop -t 0 NODE > /dev/null' \
+    -node-start 'docker start NODE > /dev/null && k8s/kind/network.sh' "${@:2}"
+}
+ready() { k get deployment "$namespace-$1" -o jsonpath='{.status.readyReplicas}'; }
+
+# most PART FILE: keeps the most Ready pods of the part that there have been.
+most() { local now; now=$(ready "$1"); (( now <= $(cat "$2") )) || echo "$now" > "$2"; }
+
+autoscale() {
+  local dir=.run/kind/trial/autoscale traffic
+  mkdir -p "$dir"
+  echo 0 | tee "$dir/gateway" > "$dir/cart"
+  # The load goes on while pods are deleted where CHAOS says so.
+  scenario "${CHAOS:-scale}" -rate "${RATE:-400}" -length "${LENGTH:-150s}" -dir "$dir/up" &
+  traffic=$!
+  while kill -0 $traffic 2> /dev/null; do most gateway "$dir/gateway"; most cart "$dir/cart"; sleep 2; done
+  wait $traffic
+  echo "scaled up: gateway 3 to $(cat "$dir/gateway"), cart 3 to $(cat "$dir/cart")"
+  k get events --field-selector reason=SuccessfulRescale --sort-by=.lastTimestamp \
+    -o custom-columns=TIME:.lastTimestamp,WHO:.involvedObject.name,WHAT:.message | tail -12
+  (( $(cat "$dir/gateway") > 3 && $(cat "$dir/cart") >= ${WANT:-8} )) || { echo "FAIL  the autoscalers did not follow the load: cart must reach ${WANT:-8}" >&2; exit 1; }
+
+  scenario scale -rate 60 -length 210s -dir "$dir/down"
+  for _ in {1..60}; do [[ $(ready gateway)$(ready cart) != 33 ]] || break; sleep 2; done
+  [[ $(ready gateway)$(ready cart) = 33 ]] || { echo "FAIL  the autoscalers did not come down again" >&2; exit 1; }
+  echo "scaled down: gateway and cart to 3"
+}
+
+for step; do
+  printf '\n--- %s\n' "$step"
+  whole
+  case $step in
+    autoscale) autoscale ;;
+    *) scenario "$step" ${LENGTH:+-length "$LENGTH"} ${RATE:+-rate "$RATE"} ;;
+  esac
+done
