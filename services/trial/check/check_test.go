@@ -228,9 +228,10 @@ func TestFindings(t *testing.T) {
 		"drained": {
 			check:  "drained",
 			limits: Limits{Settle: 10 * time.Millisecond},
-			good: told().op(history.Read, "u").op(history.Add, "u", of("a1"), during(110, 115), again). // crossed the hanging up
-															op(history.Add, "v", of("a1"), during(220, 225), again).fault("roll", history.Gateway, 100, 200). // too late
-															op(history.Add, "u", of("a1"), during(330, 340), again).fault("term", history.Gateway, 300, 400).fault("kill", history.Gateway, 300, 320),
+			good: told().op(history.Read, "u").op(history.Add, "u", of("a1"), during(110, 115), again). // it crossed the hanging up
+															op(history.Add, "v", of("a1"), during(220, 225), again).fault("roll", history.Gateway, 100, 200). // it is too late
+															op(history.Read, "v", during(325, 327), broken("refused")).fault("term", history.Gateway, 300, 400).fault("kill", history.Gateway, 300, 320).
+															op(history.Read, "v", during(525, 527), broken("refused")).fault("roll", history.Gateway, 500, 600).fault("redis-kill", history.Outage, 500, 520),
 			bad:  told().op(history.Add, "u", of("a1"), during(110, 115), again).fault("roll", history.Gateway, 100, 200),
 			want: []string{"drained u: attempt 1 of a add at 0.110 s failed with status 0: only roll was on"},
 		},
