@@ -3,7 +3,7 @@
 # the API server sees it, then one shop: install, helm test, an upgrade that changes nothing, a roll-out to other images and
 # back under traffic, uninstall. It needs node port 30080, and a namespace that is its own.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source k8s/kind/settings.sh
 helm=${1:-helm} namespace=chart-test chart=helm/coatcheck
 target=http://127.0.0.1:$http_port
@@ -21,11 +21,22 @@ objects() {
 }
 # What an upgrade must not change by itself.
 secrets() { k get secrets -l app.kubernetes.io/instance=shop -o jsonpath='{.items[*].data}'; }
+# Of the Deployments in the order of their names, auth first.
 generations() { k get deployments,statefulsets -o jsonpath='{.items[*].metadata.generation}'; }
+
+# The fault under traffic: to other images and back. The trial calls this script for it.
+if [[ ${1:-} = roll ]]; then
+  helm=$2
+  upgrade --set image.tag=again
+  images=$(k get pods -l 'app.kubernetes.io/component in (gateway, auth, cart)' --field-selector=status.phase=Running -o jsonpath='{.items[*].spec.containers[*].image}')
+  [[ $(tr ' ' '\n' <<< "$images" | grep -c ':again$') -ge 9 ]] || fail "the roll-out left $images"
+  "$helm" -n "$namespace" rollback shop --wait --timeout 5m > /dev/null
+  echo "rolled out to other images and back"
+  exit
+fi
 
 cleanup() {
   status=$?
-  [[ -z ${traffic:-} ]] || kill "$traffic" 2> /dev/null || true
   if [[ $status != 0 ]]; then
     k get pods -o wide || true
     k get events --sort-by=.lastTimestamp | tail -20 || true
@@ -39,12 +50,17 @@ trap cleanup EXIT
 kubectl create namespace "$namespace" > /dev/null
 kubectl label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted > /dev/null
 
+accepted() { # NAME, manifests on standard input
+  k apply --server-side --dry-run=server -f - > /dev/null 2> "$logs/complaints" || fail "$1: $(cat "$logs/complaints")"
+  [[ ! -s $logs/complaints ]] || fail "$1: $(cat "$logs/complaints")"
+}
 # Kinds of other projects are left to the tests that decode them: this cluster does not know them.
 for values in "$chart"/ci/*-values.yaml; do
   "$helm" template shop "$chart" -n "$namespace" -f "$values" --kube-version "${KUBERNETES#v}" \
-    --set httpRoute.enabled=false,metrics.serviceMonitor.enabled=false |
-    k apply --server-side --dry-run=server -f - > /dev/null 2> "$logs/complaints" || fail "$values: $(cat "$logs/complaints")"
-  [[ ! -s $logs/complaints ]] || fail "$values: $(cat "$logs/complaints")"
+    --set httpRoute.enabled=false,metrics.serviceMonitor.enabled=false | accepted "$values"
+done
+for overlay in base overlays/kind overlays/production; do
+  kubectl kustomize "k8s/$overlay" | sed "s/^  namespace: coatcheck$/  namespace: $namespace/; s/^  name: coatcheck$/  name: $namespace/" | accepted "k8s/$overlay"
 done
 say "the API server takes every shape and warns of none"
 
@@ -62,23 +78,24 @@ upgrade
 [[ $drawn = "$(secrets)" && $pods = "$(generations)" ]] || fail "an upgrade to the same changes secrets or pods"
 say "an upgrade to the same changes nothing"
 
+# The way to change the signing key: the new one before the old one. Only who reads it may start anew.
+key=$( { openssl genpkey -algorithm ed25519; k get secret shop-coatcheck-auth -o jsonpath='{.data.signing-keys\.pem}' | base64 -d; } | base64 -w 0)
+k patch secret shop-coatcheck-auth -p "{\"data\": {\"signing-keys.pem\": \"$key\"}}" > /dev/null
+upgrade
+[[ ${pods#* } = "$(generations | cut -d' ' -f2-)" && ${pods%% *} != "$(generations | cut -d' ' -f1)" ]] || fail "another signing key must roll auth and nothing else"
+keys=$(curl -sf "$target/.well-known/jwks.json" | grep -o '"kid"' | wc -l)
+[[ $keys = 2 ]] || fail "$keys signing keys are known, want the old one and the new one"
+drawn=$(secrets)
+say "another signing key rolls auth alone"
+
 tag=$(sed -n 's/^appVersion: "\(.*\)"$/\1/p' "$chart/Chart.yaml")
 for part in gateway auth cart; do docker tag "coatcheck/$part:$tag" "coatcheck/$part:again"; done
 kind load docker-image --name "$cluster" coatcheck/{gateway,auth,cart}:again 2> "$logs/load" || fail "$(cat "$logs/load")"
-.bin/trial run -target "$target" -rate 40 -length 150s -dir "$logs/trial" > "$logs/traffic" 2>&1 &
-traffic=$!
-sleep 5
-# The test pods' image has only the one tag, and is not part of a roll-out.
-upgrade --set image.tag=again
-[[ $(k get pods -l app.kubernetes.io/component!=redis -o jsonpath='{.items[*].spec.containers[*].image}' | tr ' ' '\n' | grep -c ':again$') -ge 9 ]] ||
-  fail "pods of the old images are left"
-[[ $drawn = "$(secrets)" ]] || fail "the roll-out changes secrets"
-say "rolled out to other images"
-"$helm" -n "$namespace" rollback shop 2 --wait --timeout 5m > /dev/null
-say "and back"
-wait "$traffic" || fail "traffic: $(tail -30 "$logs/traffic")"
-traffic=
-say "meanwhile: $(tail -1 "$logs/traffic")"
+# A gateway that ends breaks the connections that idle meanwhile: an attempt may fail, a request may not.
+.bin/trial run -target "$target" -rate 40 -length 100s -dir "$logs/trial" -fault-class gateway -fault-command "helm/test/cluster.sh roll $helm" > "$logs/traffic" 2>&1 ||
+  fail "traffic: $(tail -30 "$logs/traffic")"
+[[ $drawn = "$(secrets)" ]] || fail "the roll-outs change secrets"
+say "rolled out and back under traffic: $(tail -1 "$logs/traffic")"
 
 "$helm" -n "$namespace" uninstall shop --wait > /dev/null
 for _ in {1..60}; do
