@@ -33,5 +33,5 @@ other() { # NAME OFFICIAL DEBIAN-PACKAGE PROGRAM...
 other redis "$REDIS_IMAGE" redis-server redis-server redis-cli
 other prometheus "$PROMETHEUS_IMAGE" prometheus prometheus promtool
 
-kind load docker-image --name "$cluster" "${images[@]}"
+kind load -q docker-image --name "$cluster" "${images[@]}"
 printf '%s\n' "${images[@]}"

@@ -22,7 +22,7 @@ image() { # NAME BASE FILE LINE...
   context=$(mktemp -d "$dir/image.XXXXXX")
   cp "$file" "$context/"
   printf '%s\n' "FROM $base" "COPY $(basename "$file") /usr/local/bin/" "$@" > "$context/Dockerfile"
-  docker build -q -t "$name" "$context" > /dev/null
+  build -t "$name" "$context"
   system+=("$name")
 }
 program() { image "$1" "$2" "$3" "ENTRYPOINT [\"/usr/local/bin/$(basename "$3")\"]"; }
@@ -50,7 +50,7 @@ chmod -R u+w "$dir/node/files"
 cp "$bin"/{kubelet,kubeadm,kubectl} "$dir/node/bin/"
 cp pod-routes pod-routes.service "$dir/node/"
 chmod +x "$dir/node/pod-routes"
-docker build -q -t "$cluster/node-base" --build-arg ROOTFS="$rootfs" --build-arg KUBERNETES="$KUBERNETES" -f node.Dockerfile "$dir/node" > /dev/null
+build -t "$cluster/node-base" --build-arg ROOTFS="$rootfs" --build-arg KUBERNETES="$KUBERNETES" -f node.Dockerfile "$dir/node"
 
 # The system images and the storage manifest go in as kind's own build of a node does it.
 docker rm -f "$cluster-node-build" > /dev/null 2>&1 || true
