@@ -31,6 +31,8 @@ if [[ ${1:-} = roll ]]; then
   images=$(k get pods -l 'app.kubernetes.io/component in (gateway, auth, cart)' --field-selector=status.phase=Running -o jsonpath='{.items[*].spec.containers[*].image}')
   [[ $(tr ' ' '\n' <<< "$images" | grep -c ':again$') -ge 9 ]] || fail "the roll-out left $images"
   "$helm" -n "$namespace" rollback shop --wait --timeout 5m > /dev/null
+  # Helm waits for the new pods; it is over when the old ones have drained.
+  while [[ -n $(k get pods -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') ]]; do sleep 1; done
   echo "rolled out to other images and back"
   exit
 fi
