@@ -45,13 +45,13 @@ MANIFESTS
 
 fail() { echo "FAIL  $*" >&2; exit 1; }
 ready() { kubectl -n "$namespace" wait --for=condition=Ready "pod/$1" --timeout=120s > /dev/null || fail "pod $1 is not ready"; }
-client() { timeout 15 kubectl -n "$namespace" exec client -- redis-cli "$@" 2>&1; }
+client() { timeout 10 kubectl -n "$namespace" exec client -- redis-cli "$@" 2>&1; }
 server() { client -h "server.$namespace.svc.cluster.local" "$@"; }
 # answers ARGUMENT... within 60 s: the service's rules and the API follow a pod with some delay.
 answers() {
-  local want=$1 got
+  local want=$1 got end=$((SECONDS + 60))
   shift
-  for _ in {1..60}; do
+  while (( SECONDS < end )); do
     got=$(server "$@") && [[ $got = "$want" ]] && return
     sleep 1
   done
