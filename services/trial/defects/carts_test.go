@@ -61,7 +61,7 @@ func (s readModifyWrite) Change(ctx context.Context, owner cart.Owner, c cart.Ch
 	}
 	cart.SortLines(now.Lines)
 
-	time.Sleep(window)
+	time.Sleep(2 * window)
 	key := "cart:{" + string(owner) + "}"
 	_, err = s.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, key)

@@ -24,7 +24,7 @@ type replica struct {
 }
 
 // startBound is how long a replica may take to listen, or to end.
-const startBound = 10 * time.Second
+const startBound = 20 * time.Second
 
 // settle gives the replica an address and starts it. The port is below those
 // that kernels choose, so that nobody else gets it while the replica is down.

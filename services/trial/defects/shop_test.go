@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,15 +67,16 @@ type shop struct {
 	crash     *rediscrash.Server // nil where Redis is not to crash
 	stopRedis func()
 	calls     *calls
+	trading   atomic.Bool // while there is traffic
 }
 
 // The settings that the replicas have. A command and a try may take longer than
 // in a shop, so that a machine that stalls is not taken for a replica that does.
 var settings = struct{ base, auth, cart, gateway []string }{
 	base:    []string{"COATCHECK_ADMIN_ADDR=127.0.0.1:0", "COATCHECK_STOP_TIMEOUT=3s"},
-	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=2", "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=1400ms"},
-	cart:    []string{"COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=1400ms"},
-	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms", "COATCHECK_TRY_TIMEOUT=1500ms"},
+	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=2", "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
+	cart:    []string{"COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
+	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms", "COATCHECK_TRY_TIMEOUT=900ms"},
 }
 
 // openShop returns when the shop serves; it closes when the test ends.
@@ -220,7 +222,7 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 		if d.store != nil {
 			kept = d.store(store, rdb)
 		}
-		kept = slow{kept, tr.slow}
+		kept = slow{kept, tr.slow, &s.trading}
 		server := rpc.NewServer(nowhere, reg, name)
 		cartv1.RegisterCartServiceServer(server, cart.NewServer(kept, kept, catalogue, set.Limits(), time.Now))
 		return chassis.Service{
@@ -231,19 +233,26 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 	}
 }
 
-// slow is a store that takes its time.
+// slow is a store that takes its time while there is traffic.
 type slow struct {
 	stock
-	by time.Duration
+	by   time.Duration
+	when *atomic.Bool
+}
+
+func (s slow) wait() {
+	if s.when.Load() {
+		time.Sleep(s.by)
+	}
 }
 
 func (s slow) Get(ctx context.Context, owner cart.Owner) (cart.Cart, error) {
-	time.Sleep(s.by)
+	s.wait()
 	return s.stock.Get(ctx, owner)
 }
 
 func (s slow) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart.Result, error) {
-	time.Sleep(s.by)
+	s.wait()
 	return s.stock.Change(ctx, owner, c)
 }
 

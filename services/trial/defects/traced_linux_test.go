@@ -15,7 +15,7 @@ import (
 func traced() []defect {
 	return []defect{{
 		name: "everysec", checks: []string{"lost"}, least: 50,
-		trial:  trial{weights: guests, faults: crashRedis},
+		trial:  trial{weights: guests, slow: 100 * time.Millisecond, faults: crashRedis},
 		sound:  double{policy: rediscrash.Always},
 		broken: double{policy: rediscrash.EverySec},
 	}}

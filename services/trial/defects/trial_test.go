@@ -25,7 +25,7 @@ type trial struct {
 	rate     float64       // 0 means 90
 	length   time.Duration // 0 means 3 s
 	gateways int           // 0 means 1
-	slow     time.Duration // by which each cart replica is slower
+	slow     time.Duration // by which each cart replica is slower while there is traffic
 	// The answer to every so many-th call for a change gets lost between cart and
 	// gateway, and that to every so many-th script between Redis and cart; every
 	// so many-th call for a merge is broken off under way. 0 is none.
@@ -43,8 +43,12 @@ type stage struct {
 	traffic *traffic.Traffic
 }
 
-// warmUp is how long there is traffic before the first fault.
-const warmUp = 500 * time.Millisecond
+// There is traffic for so long, and so many changes are acknowledged, before the
+// first fault.
+const (
+	warmUp      = 500 * time.Millisecond
+	warmChanges = 30
+)
 
 // fault makes one and records it.
 func (s *stage) fault(class history.Class, kind, target string, do func() error) error {
@@ -123,7 +127,9 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Dura
 	running, over := context.WithCancel(ctx)
 	stalls := make(chan time.Duration, 1)
 	go func() { stalls <- s.longestStall(running) }()
+	s.trading.Store(true)
 	err = t.Run(ctx)
+	s.trading.Store(false)
 	over()
 	if faultErr := <-faults; faultErr != nil {
 		err = errors.Join(err, fmt.Errorf("a fault: %w", faultErr))
@@ -151,6 +157,9 @@ func (s *shop) longestStall(ctx context.Context) (longest time.Duration) {
 // trouble makes all faults of the trial, and returns when they are over.
 func (s *shop) trouble(on *stage, tr trial) error {
 	time.Sleep(warmUp)
+	for begun := time.Now(); on.traffic.Live().Changes < warmChanges && time.Since(begun) < tr.length/2; {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if tr.lostAnswers+tr.brokenMerges+tr.lostScripts > 0 {
 		if err := on.fault(history.Outage, "lost-answers", "cart", func() error {
 			s.calls.rough.Store(true)
