@@ -5,6 +5,7 @@ SHELL := bash
 PORT     ?= 8080
 FUZZTIME ?= 10s
 COVERAGE ?= 85
+HELMS    ?= helm helm3
 
 BIN      := $(CURDIR)/.bin
 SERVICES := gateway auth cart
@@ -39,6 +40,61 @@ compare: build redis ## five ways to keep state under the same traffic and fault
 redis-crash: build redis strace ## what Redis loses when the machine crashes under it: always nothing, everysec something
 	@$(BIN)/trial redis-crash
 
+## On Kubernetes
+
+kind-up: $(BIN)/kind ## a three-node kind cluster with a kubeconfig of its own; needs Docker
+	@k8s/kind/up.sh
+
+kind-load: $(BIN)/kind ## build the images and load them into the cluster
+	@k8s/kind/images.sh
+
+kind-shop: kind-load $(BIN)/helm ## install the shop there, http://127.0.0.1:30080
+	@k8s/kind/shop.sh
+
+kind-demo: build kind-up kind-shop ## load until the autoscalers work, pods deleted meanwhile, a verdict, and down again; 8 minutes
+	@CHAOS=pods k8s/kind/trial.sh autoscale
+
+kind-chaos: build ## 5 minutes of deleted pods on the shop of kind-shop
+	@LENGTH=5m k8s/kind/trial.sh pods
+
+kind-trial: build ## all that can happen to pods and nodes, on the shop of kind-shop; 20 minutes
+	@k8s/kind/trial.sh pods pods-mixed pods-rolling pods-redis node autoscale
+
+kind-check: $(BIN)/kind ## what a shop needs of the cluster: names, volumes, metrics, isolation; stops a worker
+	@k8s/kind/check.sh
+
+kind-down: $(BIN)/kind ## delete the cluster with its volumes
+	@k8s/kind/down.sh
+
+test-chart: build $(BIN)/helm $(BIN)/helm3 ## the chart there: install, helm test, upgrade under traffic, rollback, uninstall; Helm 4 and 3
+	@for helm in $(HELMS); do helm/test/cluster.sh $$helm; done
+
+test-manifests: go redis $(BIN)/helm $(BIN)/helm3 $(BIN)/kube-score ## the chart in every shape, and the manifests; no cluster
+	GOWORK=off go -C helm/test vet ./... && GOWORK=off go -C helm/test test -count=1 ./...
+
+fix-manifests: $(BIN)/helm ## make k8s/base and k8s/install.yaml from the chart
+	k8s/generate.sh
+
+verify-manifests: fix-manifests ## what is committed is what the chart makes
+	@test -z "$$(git status --porcelain -- k8s/base k8s/install.yaml | tee /dev/stderr)" || { git diff -- k8s; exit 1; }
+
+verify-kind: shellcheck ## the scripts pass shellcheck, and each version is the one of k8s/versions.env
+	@GOWORK=off go -C k8s/tools mod download sigs.k8s.io/kind
+	@k8s/kind/verify.sh
+
+reproducible: ## the same commit gives the same binaries wherever it is built
+	@GOARCH=$$(go env GOARCH) k8s/kind/reproducible.sh
+
+# Built when first wanted: Helm alone takes minutes.
+TOOL_kind  := sigs.k8s.io/kind
+TOOL_helm  := helm.sh/helm/v4/cmd/helm
+TOOL_helm3 := helm.sh/helm/v3/cmd/helm
+$(BIN)/kind $(BIN)/helm $(BIN)/helm3: k8s/tools/go.mod k8s/tools/go.sum
+	@GOWORK=off go -C k8s/tools build -trimpath -o $@ $(TOOL_$(@F))
+
+$(BIN)/kube-score: k8s/tools/kube-score/go.mod
+	@GOWORK=off go -C k8s/tools/kube-score build -trimpath -o $@ github.com/zegl/kube-score/cmd/kube-score
+
 ## Build and check
 
 build: go ## the binaries, into .bin
@@ -54,7 +110,7 @@ race: go redis strace ## all tests with the race detector
 	CGO_ENABLED=1 go test -race work
 
 lint: ## gofmt and go vet
-	@test -z "$$(gofmt -l proto services | tee /dev/stderr)"
+	@test -z "$$(gofmt -l proto services helm | tee /dev/stderr)"
 	go vet work
 
 cover: go redis strace ## statement coverage of each service without its main; fails below COVERAGE (85) percent
@@ -96,7 +152,15 @@ strace:
 	@[ "$$(uname)" != Linux ] || command -v strace > /dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
 	apt-get install -qy --no-install-recommends strace; }
 
+shellcheck:
+	@command -v shellcheck > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
+	{ echo "shellcheck is missing: apt-get install shellcheck (Debian, Ubuntu) or brew install shellcheck (macOS)" >&2; exit 1; }
+	@command -v shellcheck > /dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	apt-get install -qy --no-install-recommends shellcheck; }
+
 clean: ## remove what was built; shops that run and their data stay
 	rm -rf $(BIN)
 
-.PHONY: go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean
+.PHONY: kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
+  test-chart test-manifests fix-manifests verify-manifests verify-kind reproducible shellcheck \
+  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean

@@ -3,6 +3,7 @@
 # "autoscale": load until the autoscalers have worked, then little, until they have come down again.
 #   LENGTH=5m   of a scenario's traffic, instead of its own
 #   RATE=190    requests a second
+#   CHAOS=pods  the scenario under which autoscale loads the shop, instead of "scale", which has no faults
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source k8s/kind/settings.sh
@@ -29,7 +30,7 @@ autoscale() {
   mkdir -p "$dir"
   echo 0 | tee "$dir/gateway" > "$dir/cart"
   # The load goes on while pods are deleted where CHAOS says so.
-  scenario "${CHAOS:-scale}" -rate "${RATE:-400}" -length "${LENGTH:-150s}" -dir "$dir/up" &
+  scenario "${CHAOS:-scale}" -rate "${RATE:-280}" -length "${LENGTH:-150s}" -dir "$dir/up" &
   traffic=$!
   while kill -0 $traffic 2> /dev/null; do most gateway "$dir/gateway"; most cart "$dir/cart"; sleep 2; done
   wait $traffic

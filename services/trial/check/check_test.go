@@ -603,3 +603,16 @@ func TestShare(t *testing.T) {
 		})
 	}
 }
+
+// TestRecoveries: how long an outage was felt, up to the next fault.
+func TestRecoveries(t *testing.T) {
+	tale := told()
+	for _, span := range [][2]int{{90, 99}, {150, 160}, {230, 240}, {510, 520}} {
+		tale.op(history.Read, "u", during(span[0], span[1]), refused(503, "store_unavailable"))
+	}
+	tale.fault("redis-kill", history.Outage, 100, 200).fault("redis-kill", history.Outage, 300, 400).fault("kill", history.Hidden, 500, 600).fault("cut", history.Outage, 700, 800)
+	got := tale.end().judge(t, "logical", Limits{}).Figures.Recoveries
+	if len(got) != 2 || got["redis-kill"] != 140*ms || got["cut"] != 0 {
+		t.Errorf("%v", got)
+	}
+}

@@ -36,6 +36,10 @@ type Figures struct {
 	AfterKill Latency `json:"after_kill"` // sent within 5 s after a kill of a process, Redis apart
 	InOutage  Latency `json:"in_outage"`
 
+	// Recoveries is, by kind of fault, the longest time from the start of an outage
+	// until the last attempt that failed for it was over.
+	Recoveries map[string]time.Duration `json:"recoveries"`
+
 	Missed int `json:"missed"`
 	// TrialCPU is the share of the machine that the trial took, 0 to 1.
 	TrialCPU float64 `json:"trial_cpu"`
@@ -85,7 +89,7 @@ func (j *judge) figures() Figures {
 			}
 		}
 	}
-	var quiet, killed, out []time.Duration
+	var quiet, killed, out, failed []time.Duration
 	for _, o := range j.ops {
 		f.Requests++
 		f.ByKind[o.kind]++
@@ -109,6 +113,7 @@ func (j *judge) figures() Figures {
 		for _, a := range o.attempts {
 			if a.failed() {
 				f.FailedAttempts[j.on(a.sent, a.answered)]++
+				failed = append(failed, a.answered)
 			}
 		}
 		if across(kills, o) {
@@ -127,6 +132,7 @@ func (j *judge) figures() Figures {
 			quiet = append(quiet, took)
 		}
 	}
+	f.Recoveries = j.recoveries(failed)
 	f.Quiet, f.AfterKill, f.InOutage = newLatency(quiet), newLatency(killed), newLatency(out)
 	if j.end != nil {
 		f.Missed = j.end.Missed
@@ -135,6 +141,31 @@ func (j *judge) figures() Figures {
 		}
 	}
 	return f
+}
+
+// lateFailure is how long after an outage was over a failure is still put down to it.
+const lateFailure = 30 * time.Second
+
+// recoveries looks at each outage up to the next fault.
+func (j *judge) recoveries(failed []time.Duration) map[string]time.Duration {
+	slices.Sort(failed)
+	longest := map[string]time.Duration{}
+	for i, f := range j.faults {
+		if f.Class != history.Outage || f.Error != "" {
+			continue
+		}
+		until := f.End + lateFailure
+		if i+1 < len(j.faults) {
+			until = min(until, max(f.End, j.faults[i+1].Start))
+		}
+		after, _ := slices.BinarySearch(failed, until)
+		if after > 0 && failed[after-1] >= f.Start {
+			longest[f.Kind] = max(longest[f.Kind], failed[after-1]-f.Start)
+		} else if _, known := longest[f.Kind]; !known {
+			longest[f.Kind] = 0
+		}
+	}
+	return longest
 }
 
 // on is the class of fault that was on, the one that excuses most.

@@ -13,6 +13,7 @@ import (
 const (
 	askEvery    = 200 * time.Millisecond
 	dialTimeout = 500 * time.Millisecond
+	acceptPause = 10 * time.Millisecond // after an error
 )
 
 // front is the public address: it hands each connection to the next gateway
@@ -41,21 +42,26 @@ func (f *front) run() {
 	for _, b := range f.backends {
 		go b.watch(ctx)
 	}
-	go func() {
-		for {
-			conn, err := f.listener.Accept()
-			if err != nil {
-				return
-			}
-			go f.serve(conn)
+	go f.accept(ctx)
+}
+
+// accept goes on after an error such as that of too many open files, which a
+// shop that stalls can lead to: the front must not be what never recovers.
+func (f *front) accept(ctx context.Context) {
+	for ctx.Err() == nil {
+		conn, err := f.listener.Accept()
+		if err != nil {
+			time.Sleep(acceptPause)
+			continue
 		}
-	}()
+		go f.serve(conn)
+	}
 }
 
 // close ends every connection.
 func (f *front) close() {
-	_ = f.listener.Close()
 	f.stop()
+	_ = f.listener.Close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true

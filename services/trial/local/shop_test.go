@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -449,6 +450,52 @@ func TestPublicAddressDialsTheNextOne(t *testing.T) {
 		defer f.mu.Unlock()
 		return len(f.conns) == 0
 	})
+}
+
+// flaky is a listener that fails at first, as where too many files are open.
+type flaky struct {
+	net.Listener
+	fails atomic.Int32
+}
+
+func (f *flaky) Accept() (net.Conn, error) {
+	if f.fails.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return f.Listener.Accept()
+}
+
+func TestPublicAddressOutlivesErrors(t *testing.T) {
+	gateway, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = gateway.Close() }()
+	go func() {
+		conn, err := gateway.Accept()
+		if err == nil {
+			_, _ = conn.Write([]byte("here"))
+			_ = conn.Close()
+		}
+	}()
+	public, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := &flaky{Listener: public}
+	listener.fails.Store(3)
+	f := &front{listener: listener, backends: []*backend{{address: gateway.Addr().String(), admin: "127.0.0.1:1"}}}
+	f.run()
+	defer f.close()
+	conn, err := net.DialTimeout("tcp", public.Addr().String(), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	if said, err := io.ReadAll(conn); err != nil || string(said) != "here" {
+		t.Errorf("%q, %v", said, err)
+	}
 }
 
 func TestTwoShopsAtOnce(t *testing.T) {

@@ -39,7 +39,7 @@ const (
 	sampleSize = 64
 	// maxVisitors is how many requests may wait for a shop that stalls, before
 	// those that are due are not sent.
-	maxVisitors = 3000
+	maxVisitors = 2000
 )
 
 // Options say which traffic. Target, Rate, Length and Sink are needed.
