@@ -54,12 +54,12 @@ func defects() []defect {
 		},
 		{
 			name: "no-drain", checks: []string{"drained"}, least: 50,
-			trial:  trial{weights: guests, rate: 60, gateways: 2, slow: 500 * time.Millisecond, faults: rollGateways},
+			trial:  trial{weights: guests, rate: 80, gateways: 2, slow: 300 * time.Millisecond, faults: rollGateways},
 			broken: double{gateway: newUndrained},
 		},
 		{
 			name: "retry-throttle", checks: []string{"hidden"}, least: 50,
-			trial:  trial{weights: guests, rate: 60, slow: 400 * time.Millisecond, faults: killCarts(1)},
+			trial:  trial{weights: guests, rate: 70, slow: 300 * time.Millisecond, faults: killCarts(1)},
 			broken: double{dial: throttled, cart: firstTriesOnly},
 		},
 		{

@@ -74,7 +74,7 @@ type shop struct {
 // in a shop, so that a machine that stalls is not taken for a replica that does.
 var settings = struct{ base, auth, cart, gateway []string }{
 	base:    []string{"COATCHECK_ADMIN_ADDR=127.0.0.1:0", "COATCHECK_STOP_TIMEOUT=3s"},
-	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=2", "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
+	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=1", "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
 	cart:    []string{"COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
 	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms", "COATCHECK_TRY_TIMEOUT=900ms"},
 }
