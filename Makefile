@@ -45,8 +45,11 @@ redis-crash: build redis strace ## what Redis loses when the machine crashes und
 kind-up: $(BIN)/kind ## a three-node kind cluster with a kubeconfig of its own; needs Docker
 	@k8s/kind/up.sh
 
+images: ## the images gateway, auth, cart and trial as REGISTRY/coatcheck/NAME:TAG, in this machine's Docker
+	@REGISTRY=$(REGISTRY) TAG=$(TAG) k8s/kind/images.sh
+
 kind-load: $(BIN)/kind ## build the images and load them into the cluster
-	@k8s/kind/images.sh
+	@k8s/kind/load.sh
 
 kind-shop: kind-load $(BIN)/helm ## install the shop there, http://127.0.0.1:30080
 	@k8s/kind/shop.sh
@@ -161,6 +164,6 @@ shellcheck:
 clean: ## remove what was built; shops that run and their data stay
 	rm -rf $(BIN)
 
-.PHONY: kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
+.PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
   test-chart test-manifests fix-manifests verify-manifests verify-kind reproducible shellcheck \
   go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean

@@ -39,6 +39,8 @@ ready() {
     {{- range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}{{$pod}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
 }
 
+$last || ! [[ " ${parts[*]} " = *" redis "* ]] || refuse "Redis has one pod: -l takes it all the same"
+
 # What is not a whole shop is left alone: its pods may be anybody's.
 for part in gateway auth cart; do
   [ -n "$(ready $part)" ] || refuse "the namespace '$namespace' has no Ready $part of a shop: not this one?"
@@ -55,8 +57,10 @@ take() { # WAY POD
 
 for ((n = 1; count == 0 || n <= count; n++)); do
   part=${parts[RANDOM % ${#parts[@]}]} way=${ways[RANDOM % ${#ways[@]}]}
-  mapfile -t pods < <(ready "$part")
+  pods=()
+  while read -r pod; do pods+=("$pod"); done < <(ready "$part")
   if ((${#pods[@]} == 0)) || { ((${#pods[@]} == 1)) && ! $last; }; then
+    echo "$part has ${#pods[@]} Ready pods: waiting" >&2
     sleep 1; n=$((n - 1)); continue
   fi
   pod=${pods[RANDOM % ${#pods[@]}]}
@@ -64,9 +68,16 @@ for ((n = 1; count == 0 || n <= count; n++)); do
     echo "would $way $pod"
   elif take "$way" "$pod"; then
     if ((count > 0)); then
-      until ! grep -qx "$pod" <(ready "$part") && (($(ready "$part" | wc -l) >= ${#pods[@]})); do sleep 0.5; done
+      for ((waited = 0; waited < 120; waited++)); do
+        grep -qx "$pod" <(ready "$part") || (($(ready "$part" | wc -l) < ${#pods[@]})) || break
+        sleep 1
+      done
+      ((waited < 120)) || { echo "chaos: $part does not have ${#pods[@]} Ready pods again" >&2; exit 1; }
     fi
     echo "$way $pod"
+  else
+    n=$((n - 1)) # refused, by a disruption budget for instance
   fi
-  ((n == count)) || sleep "$((every / 2 + RANDOM % (every + 1)))"
+  # Between half of -e and one and a half times.
+  ((n == count)) || sleep "$(awk -v e="$every" -v r=$RANDOM 'BEGIN { print e * (0.5 + r / 32768) }')"
 done

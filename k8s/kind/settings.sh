@@ -22,13 +22,27 @@ way() {
   esac
   case ${KIND_IMAGES:-} in
     pull | build) echo "$KIND_IMAGES" ;;
-    "") if timeout 10 docker manifest inspect "$NODE_IMAGE" > /dev/null 2>&1; then echo pull; else echo build; fi ;;
+    "") if registry_answers; then echo pull; else echo build; fi ;;
     *) echo "KIND_IMAGES is $KIND_IMAGES: say pull or build" >&2 && return 1 ;;
   esac
+}
+
+# registry_answers within 10 s.
+registry_answers() {
+  docker manifest inspect "$NODE_IMAGE" > /dev/null 2>&1 &
+  local asking=$!
+  for _ in {1..20}; do
+    kill -0 "$asking" 2> /dev/null || { wait "$asking"; return; }
+    sleep 0.5
+  done
+  kill "$asking"
+  return 1
 }
 
 # build is docker build with nothing to read unless it fails.
 build() {
   local said
+  # Without the plug-in Docker's client has only the builder of old.
+  docker buildx version > /dev/null 2>&1 || export DOCKER_BUILDKIT=0
   said=$(docker build -q "$@" 2>&1) || { echo "$said" >&2; return 1; }
 }

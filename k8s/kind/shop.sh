@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the shop on the kind cluster, in namespace coatcheck, or upgrades it; the images are there (images.sh).
+# Installs the shop on the kind cluster, in namespace coatcheck, or upgrades it; the images are there (load.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source k8s/kind/settings.sh

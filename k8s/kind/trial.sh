@@ -18,20 +18,21 @@ whole() {
 scenario() { # NAME [FLAG...]
   .bin/trial run -target "$target" -namespace "$namespace" -scenario "$1" -dir ".run/kind/trial/$1" \
     -node-exec 'docker exec NODE' -node-stop 'docker stop -t 0 NODE > /dev/null' \
-    -node-start 'docker start NODE > /dev/null && k8s/kind/network.sh' "${@:2}"
+    -node-start 'docker start NODE > /dev/null' "${@:2}"
 }
 ready() { k get deployment "$namespace-$1" -o jsonpath='{.status.readyReplicas}'; }
 
 # most PART FILE: keeps the most Ready pods of the part that there have been.
-most() { local now; now=$(ready "$1"); (( now <= $(cat "$2") )) || echo "$now" > "$2"; }
+most() { local now; now=$(ready "$1") || return 0; (( ${now:-0} <= $(cat "$2") )) || echo "$now" > "$2"; }
 
 autoscale() {
-  local dir=.run/kind/trial/autoscale traffic
+  local dir=.run/kind/trial/autoscale
   mkdir -p "$dir"
   echo 0 | tee "$dir/gateway" > "$dir/cart"
   # The load goes on while pods are deleted where CHAOS says so.
   scenario "${CHAOS:-scale}" -rate "${RATE:-280}" -length "${LENGTH:-150s}" -dir "$dir/up" &
   traffic=$!
+  trap 'kill $traffic 2> /dev/null || true' EXIT
   while kill -0 $traffic 2> /dev/null; do most gateway "$dir/gateway"; most cart "$dir/cart"; sleep 2; done
   wait $traffic
   echo "scaled up: gateway 3 to $(cat "$dir/gateway"), cart 3 to $(cat "$dir/cart")"
@@ -39,7 +40,7 @@ autoscale() {
     -o custom-columns=TIME:.lastTimestamp,WHO:.involvedObject.name,WHAT:.message | tail -12
   (( $(cat "$dir/gateway") > 3 && $(cat "$dir/cart") >= ${WANT:-8} )) || { echo "FAIL  the autoscalers did not follow the load: cart must reach ${WANT:-8}" >&2; exit 1; }
 
-  scenario scale -rate 60 -length 210s -dir "$dir/down"
+  scenario calm -dir "$dir/down"
   for _ in {1..60}; do [[ $(ready gateway)$(ready cart) != 33 ]] || break; sleep 2; done
   [[ $(ready gateway)$(ready cart) = 33 ]] || { echo "FAIL  the autoscalers did not come down again" >&2; exit 1; }
   echo "scaled down: gateway and cart to 3"

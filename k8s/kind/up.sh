@@ -9,6 +9,7 @@ source "$here/settings.sh"
 
 docker info > /dev/null 2>&1 || { echo "no Docker engine answers: start it, or install it, see docs.docker.com/get-docker" >&2; exit 1; }
 command -v kind > /dev/null || { echo "kind is missing: make kind-up builds it" >&2; exit 1; }
+[[ $(uname) = Linux ]] || command -v kubectl > /dev/null || { echo "kubectl is missing: see kubernetes.io/docs/tasks/tools" >&2; exit 1; }
 
 way=$(way)
 export KIND_IMAGES=$way
@@ -18,7 +19,7 @@ if [[ $way = pull ]]; then
   image=$NODE_IMAGE
 else
   echo "images: built from Go modules and Debian packages, cached in $cache (KIND_IMAGES=pull takes stock ones)"
-  [[ $(id -u) = 0 && -f /etc/debian_version ]] || { echo "building them needs root on Debian" >&2; exit 1; }
+  [[ $(id -u) = 0 && -f /etc/debian_version ]] || { echo "building them needs root on Debian; where the registry only did not answer, say KIND_IMAGES=pull" >&2; exit 1; }
   "$here/source/isolate.sh" on
   export KIND_EXPERIMENTAL_DOCKER_NETWORK=$cluster
   if [[ -z $nodes ]]; then

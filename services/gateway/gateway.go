@@ -40,7 +40,7 @@ type Settings struct {
 	// clients that reach the shop without TLS.
 	PlainHTTP bool `env:"PLAIN_HTTP"`
 	// MaxInFlight bounds the requests being worked on; more are refused at once.
-	MaxInFlight int `env:"MAX_IN_FLIGHT" envDefault:"512"`
+	MaxInFlight int `env:"MAX_IN_FLIGHT" envDefault:"128"`
 	// RequestTimeout bounds all calls and tries of one request, once its body is there.
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"2s"`
 	// TryTimeout bounds one try of one call.

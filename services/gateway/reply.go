@@ -83,12 +83,12 @@ func toRefusal(err error) *refusal {
 }
 
 // setCommon sets what every answer carries.
-func (g *Gateway) setCommon(h http.Header, r *http.Request) {
+func (g *Gateway) setCommon(h http.Header) {
 	h.Set("Served-By", g.instance)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	if g.draining.Load() && r.ProtoMajor == 1 {
-		h.Set("Connection", "close")
+	if g.draining.Load() {
+		h.Set("Connection", "close") // on HTTP/2 net/http makes a GOAWAY of it
 	}
 }
 

@@ -66,7 +66,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.metrics.inFlight.Inc()
 	defer g.observe(a, r, time.Now())
 	defer g.recover(a, r)
-	g.setCommon(a.Header(), r)
+	g.setCommon(a.Header())
 	err := g.dispatch(a, r)
 	if err != nil {
 		g.fail(a, r, err)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -57,9 +58,10 @@ func TestDrain(t *testing.T) {
 			srv, addr := s.listen(t, nil)
 			c := s.remote(t, addr, transport)
 			send := c.send
-			closing := false
+			closing, reused := false, false
 			c.send = func(r *http.Request) (*http.Response, error) {
-				resp, err := send(r)
+				trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}
+				resp, err := send(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 				if err == nil {
 					closing = resp.Close
 					if resp.Proto != name && resp.Proto != name+".0" {
@@ -87,8 +89,12 @@ func TestDrain(t *testing.T) {
 			<-entered
 
 			srv.Drain()
-			for range 3 {
+			for i := range 3 {
 				c.want(200, "", "POST", "/v1/cart/items", addMugs)
+				if reused != (i == 0) {
+					t.Errorf("request %d after Drain: on the old connection %v", i+1, reused)
+				}
+				time.Sleep(20 * time.Millisecond) // a GOAWAY follows its answer
 				if closing != (name == "HTTP/1.1") {
 					t.Errorf("Connection: close is %v", closing)
 				}

@@ -37,7 +37,7 @@ type Settings struct {
 	Username string        `env:"REDIS_USERNAME"`
 	Password config.Secret `env:"REDIS_PASSWORD_FILE,file"`
 	// PoolSize bounds the connections to each Redis server.
-	PoolSize int `env:"REDIS_POOL_SIZE" envDefault:"64"`
+	PoolSize int `env:"REDIS_POOL_SIZE" envDefault:"16"`
 	// Timeout bounds each command, beside the caller's own deadline.
 	Timeout time.Duration `env:"REDIS_TIMEOUT" envDefault:"500ms"`
 }
@@ -92,6 +92,7 @@ func Open(s Settings, reg prometheus.Registerer) redis.UniversalClient {
 		PipelinePoolSize:         -1, // pipelines take from the one pool
 		MinIdleConns:             2,
 		MaxConcurrentDials:       8,
+		DisableIdentity:          true, // two commands fewer for each connection
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	rdb.AddHook(newHook(reg))

@@ -30,6 +30,8 @@ type Limits struct {
 
 	// With less than this, a run is inconclusive.
 	Acknowledged int     // changes
+	Rate         float64 // of these a second
+	NewCarts     int     // new cart pods whose share was looked at
 	BeforeFaults int     // requests answered before the first fault
 	Faults       int     // that could be made
 	AcrossKills  int     // requests in flight at a kill, or retried across one

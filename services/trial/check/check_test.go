@@ -437,12 +437,17 @@ func TestInconclusive(t *testing.T) {
 	if v := good().judge(t, "", enough); !v.Pass {
 		t.Fatalf("%s\n%s", v.Line, strings.Join(v.texts(), "\n"))
 	}
+	if v := good().judge(t, "", Limits{Rate: 11}); !v.Pass {
+		t.Errorf("%s", v.Line)
+	}
 	change := func(f func(*Limits)) Limits { l := enough; f(&l); return l }
 	for want, c := range map[string]struct {
 		tale   *tale
 		limits Limits
 	}{
 		"11 changes were acknowledged, of at least 12":                        {good(), change(func(l *Limits) { l.Acknowledged++ })},
+		"11 changes a second were acknowledged, of at least 12":               {good(), change(func(l *Limits) { l.Rate = 12 })},
+		"the share of 0 new cart pods was looked at, of at least 1":           {good(), change(func(l *Limits) { l.NewCarts = 1 })},
 		"3 faults were made, of at least 4 (0 could not be)":                  {good(), change(func(l *Limits) { l.Faults++ })},
 		"2 requests were in flight or retried across kills, of at least 3":    {good(), change(func(l *Limits) { l.AcrossKills++ })},
 		"2 requests were answered before the first fault, of at least 3":      {good(), change(func(l *Limits) { l.BeforeFaults++ })},
@@ -551,7 +556,7 @@ func TestFigures(t *testing.T) {
 	want := Figures{
 		Requests: 6, ByKind: map[history.Kind]int{history.Add: 2, history.Read: 4}, Attempts: 9, Acknowledged: 2, Unknown: 1, Retried: 2, Retries: 3, Readings: 1,
 		FailedLogical: 1, FailedInOutages: 1, FailedAttempts: map[string]int{"nothing": 1, "outage": 3, "hidden": 1},
-		Faults: map[string]int{"kill": 1, "redis-kill": 1, "stop": 1}, AcrossKills: 2,
+		Faults: map[string]int{"kill": 1, "redis-kill": 1, "stop": 1}, AcrossKills: 2, Recoveries: map[string]time.Duration{"redis-kill": ms},
 		Quiet: Latency{1, 10 * ms, 10 * ms, 10 * ms}, AfterKill: Latency{1, 4 * ms, 4 * ms, 4 * ms}, InOutage: Latency{1, ms, ms, ms},
 	}
 	if !reflect.DeepEqual(f, want) {

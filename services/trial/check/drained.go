@@ -13,7 +13,7 @@ const longestRace = 500 * time.Millisecond
 
 // graceful tells whether the fault ends gateways in order, or adds one.
 func graceful(f history.Fault) bool {
-	return f.Class == history.Gateway && slices.Contains([]string{"term", "roll", "scale-up", "scale-down"}, f.Kind)
+	return f.Class == history.Gateway && slices.Contains([]string{"term", "roll", "scale-up", "scale-down", "delete", "evict"}, f.Kind)
 }
 
 // drained: while gateways end in order, and nothing is on that clients may

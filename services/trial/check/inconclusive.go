@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"coatcheck/trial/history"
 )
@@ -18,6 +20,14 @@ func (j *judge) inconclusive(v *Verdict) []string {
 	because(j.run == nil, "the history does not say what was run")
 	because(j.end == nil, "the history was cut short")
 	because(f.Acknowledged < l.Acknowledged, "%d changes were acknowledged, of at least %d", f.Acknowledged, l.Acknowledged)
+
+	if l.Rate > 0 {
+		rate := float64(f.Acknowledged) / max(1, j.lasted().Seconds())
+		because(rate < l.Rate, "%.0f changes a second were acknowledged, of at least %.0f", rate, l.Rate)
+	}
+	if r := j.results["share"]; r != nil {
+		because(r.Looked < l.NewCarts, "the share of %d new cart pods was looked at, of at least %d", r.Looked, l.NewCarts)
+	}
 
 	made := 0
 	for _, n := range f.Faults {
@@ -63,4 +73,19 @@ func (j *judge) inconclusive(v *Verdict) []string {
 		}
 	}
 	return reasons
+}
+
+// lasted is how long there was traffic.
+func (j *judge) lasted() time.Duration {
+	var from, to time.Duration
+	for _, o := range j.ops {
+		if o.last || !slices.Contains(history.Traffic, o.kind) {
+			continue
+		}
+		if to == 0 {
+			from = o.sent
+		}
+		from, to = min(from, o.sent), max(to, o.answered)
+	}
+	return to - from
 }

@@ -136,14 +136,16 @@ func ready(pods []Pod, part string) (fit []Pod) {
 func (c *Cluster) await(ctx context.Context, done func([]Pod) bool) error {
 	for {
 		c.mu.Lock()
-		changed, err := c.changed, c.err
+		changed := c.changed
 		c.mu.Unlock()
 		if done(c.list()) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return errors.Join(ctx.Err(), c.err)
 		case <-changed:
 		}
 	}
@@ -221,7 +223,10 @@ func (c *Cluster) follow(ctx context.Context) error {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return errors.Join(err, cmd.Wait(), errors.New(strings.TrimSpace(said.String())))
+	if err = errors.Join(err, cmd.Wait()); said.Len() > 0 {
+		err = fmt.Errorf("kubectl get pods: %w: %s", err, strings.TrimSpace(said.String()))
+	}
+	return err
 }
 
 func podOf(e event) Pod {

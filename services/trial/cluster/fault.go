@@ -42,9 +42,11 @@ func classOf(part string) history.Class {
 	return history.Hidden
 }
 
-// Happening is a fault under way. Its name is known from the start.
+// Happening is a fault under way.
 type Happening struct {
 	fault.Fault
+	// Began is just before its command.
+	Began time.Time
 	// Over waits until the shop is whole again.
 	Over func(context.Context) error
 }
@@ -62,9 +64,9 @@ func (c *Cluster) begin(ctx context.Context, p *plan, kind, part string) (Happen
 	case fault.Roll:
 		var deployment string
 		if deployment, err = c.deployment(ctx, part); err == nil {
-			h.Name = "rolling restart of " + part
+			h.Name, h.Began = "rolling restart of "+part, time.Now()
 			_, err = c.kubectl(ctx, "", "rollout", "restart", deployment)
-			h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, deployment) }
+			h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, part, deployment) }
 		}
 	case fault.ScaleUp, fault.ScaleDown:
 		err = c.scale(ctx, &h)
@@ -105,7 +107,7 @@ func (c *Cluster) takePod(ctx context.Context, p *plan, h *Happening) error {
 	}
 	c.mu.Unlock()
 
-	h.Name, h.Target = h.Kind+" "+pod.Name, pod.Name
+	h.Name, h.Target, h.Began = h.Kind+" "+pod.Name, pod.Name, time.Now()
 	if h.Kind == fault.Kill {
 		h.Over = func(ctx context.Context) error {
 			defer c.unmark(pod.UID)
@@ -118,7 +120,10 @@ func (c *Cluster) takePod(ctx context.Context, p *plan, h *Happening) error {
 		return sh(ctx, c.options.NodeExec+" ctr --namespace k8s.io tasks kill --signal SIGKILL "+pod.Container, pod.Node)
 	}
 	h.Over = func(ctx context.Context) error {
-		return c.replaced(ctx, func(now Pod) bool { return !before[now.UID] }, pod.Part)
+		if err := c.replaced(ctx, func(now Pod) bool { return !before[now.UID] }, pod.Part); err != nil {
+			return err
+		}
+		return c.gone(ctx, func(now Pod) bool { return now.UID == pod.UID })
 	}
 	var err error
 	switch h.Kind {
@@ -162,6 +167,17 @@ func (c *Cluster) replaced(ctx context.Context, is func(Pod) bool, part string) 
 	return nil
 }
 
+// gone waits until there is no such pod any more: one that ends goes on serving
+// for a while after another one has taken its place.
+func (c *Cluster) gone(ctx context.Context, is func(Pod) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, podBound)
+	defer cancel()
+	if err := c.await(ctx, func(pods []Pod) bool { return !slices.ContainsFunc(pods, is) }); err != nil {
+		return fmt.Errorf("a pod does not end: %w", err)
+	}
+	return nil
+}
+
 // deployment is the name of a part's Deployment, as kubectl wants it.
 func (c *Cluster) deployment(ctx context.Context, part string) (string, error) {
 	out, err := c.kubectl(ctx, "", "get", "deployment", "--selector", "app.kubernetes.io/name=coatcheck,app.kubernetes.io/component="+part, "--output", "name")
@@ -171,9 +187,12 @@ func (c *Cluster) deployment(ctx context.Context, part string) (string, error) {
 	return out, err
 }
 
-func (c *Cluster) rolledOut(ctx context.Context, deployment string) error {
-	_, err := c.kubectl(ctx, "", "rollout", "status", deployment, "--timeout", partBound.String())
-	return err
+// rolledOut waits until the part is as it is to be, and nothing of it ends any more.
+func (c *Cluster) rolledOut(ctx context.Context, part, deployment string) error {
+	if _, err := c.kubectl(ctx, "", "rollout", "status", deployment, "--timeout", partBound.String()); err != nil {
+		return err
+	}
+	return c.gone(ctx, func(now Pod) bool { return now.Part == part && now.Terminating })
 }
 
 // scale adds a pod to a part, or takes one away. An autoscaler of the part goes
@@ -199,8 +218,9 @@ func (c *Cluster) scale(ctx context.Context, h *Happening) error {
 		return errNobody
 	}
 	h.Name = fmt.Sprintf("scale %s from %d to %d", part, now, now+by)
+	h.Began = time.Now()
 	_, err = c.kubectl(ctx, "", "scale", deployment, "--replicas", strconv.Itoa(now+by))
-	h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, deployment) }
+	h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, part, deployment) }
 	return err
 }
 
@@ -222,6 +242,8 @@ func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 	}
 	node := nodes[p.rng.IntN(len(nodes))]
 	h.Name, h.Target, h.Class = fmt.Sprintf("node %s stopped for %v", node, nodeAway), node, history.Outage
+	hasRedis := slices.ContainsFunc(c.list(), func(pod Pod) bool { return pod.Part == Redis })
+	h.Began = time.Now()
 	if err := sh(ctx, c.options.NodeStop, node); err != nil {
 		return err
 	}
@@ -238,11 +260,14 @@ func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 		for _, part := range Services {
 			deployment, err := c.deployment(ctx, part)
 			if err == nil {
-				err = c.rolledOut(ctx, deployment)
+				err = c.rolledOut(ctx, part, deployment)
 			}
 			if err != nil {
 				return err
 			}
+		}
+		if hasRedis {
+			return c.await(ctx, func(pods []Pod) bool { return len(ready(pods, Redis)) > 0 })
 		}
 		return nil
 	}

@@ -38,8 +38,11 @@ func Rhythms() map[string]Rhythm {
 	}
 	return map[string]Rhythm{
 		"pods": {Every: 3 * time.Second, steps: func(p *plan) []step {
-			return p.shuffle(slices.Concat(
-				times(3, step{Delete, Services}), times(3, step{ForceDelete, Services}), []step{{Evict, Services}}))
+			// Those that no client may notice are kept together.
+			hidden, gateway := []string{Auth, Cart}, []string{Gateway}
+			return slices.Concat(
+				p.shuffle(slices.Concat(times(3, step{Delete, hidden}), times(3, step{ForceDelete, hidden}), []step{{Evict, hidden}})),
+				p.shuffle([]step{{Delete, gateway}, {ForceDelete, gateway}, {Evict, gateway}}))
 		}},
 		"pods-mixed": {Gap: 2 * time.Second, steps: func(p *plan) []step {
 			all := []step{{Delete, Services}, {ForceDelete, Services}, {Evict, Services}, {fault.Kill, Services}, {fault.Roll, Services}}
@@ -54,6 +57,7 @@ func Rhythms() map[string]Rhythm {
 		}},
 		"pods-redis": {Gap: 8 * time.Second, Times: 5, steps: one(RedisDelete, Redis)},
 		"node":       {Times: 1, steps: one(NodeStop, "")},
+		"calm":       {Times: 1, steps: func(*plan) []step { return nil }},
 		"scale":      {Times: 1, steps: func(*plan) []step { return nil }},
 	}
 }
@@ -70,9 +74,10 @@ func (p *plan) shuffle(steps []step) []step {
 }
 
 // Run makes the faults of a scenario until more says no (which is asked before
-// each), its end, or the first that went wrong. each is called for every fault
-// when it is over, from any goroutine; before it begins, begin is.
-func (c *Cluster) Run(ctx context.Context, scenario string, seed uint64, more func() bool, begin func() func(fault.Fault, error)) error {
+// each), its end, or the first that went wrong. For every fault begin is called
+// with the time at which it began, and what that returns when it is over, from
+// any goroutine.
+func (c *Cluster) Run(ctx context.Context, scenario string, seed uint64, more func() bool, begin func(time.Time) func(fault.Fault, error)) error {
 	r, ok := Rhythms()[scenario]
 	if !ok {
 		return fmt.Errorf("the scenario %q is not for a cluster", scenario)
@@ -80,7 +85,7 @@ func (c *Cluster) Run(ctx context.Context, scenario string, seed uint64, more fu
 	return c.run(ctx, r, seed, more, begin)
 }
 
-func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bool, begin func() func(fault.Fault, error)) error {
+func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bool, begin func(time.Time) func(fault.Fault, error)) error {
 	p := &plan{source(seed)}
 	open := make(chan error, 64)
 	under := 0
@@ -98,12 +103,15 @@ func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bo
 			if r.Times > 0 && made == r.Times || !more() || ctx.Err() != nil {
 				return ctx.Err()
 			}
-			ended := begin()
 			h, err := c.beginAny(ctx, p, s)
 			if err != nil {
-				ended(h.Fault, err)
+				if h.Began.IsZero() {
+					h.Began = time.Now()
+				}
+				begin(h.Began)(h.Fault, err)
 				return err
 			}
+			ended := begin(h.Began)
 			made++
 			under++
 			go func() {

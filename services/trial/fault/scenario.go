@@ -19,6 +19,12 @@ type Scenario struct {
 	// With fewer faults or acknowledged changes, a trial of that length and rate
 	// has shown too little. On a slow machine it goes on for them.
 	LeastFaults, LeastChanges int
+	// LeastRate is how many changes a second, and LeastNewCarts how many new cart
+	// pods, it must have shown.
+	LeastRate     float64
+	LeastNewCarts int
+	// Ends says that a longer run has no more faults.
+	Ends bool
 	// KillsNothing says that no fault of it is a kill.
 	KillsNothing bool
 	// Cluster says that it is for a shop on a cluster, and that package cluster
@@ -50,7 +56,7 @@ func Scenarios() []Scenario {
 	return []Scenario{
 		{
 			Name: "demo", About: "every kind of fault, in little more than a minute; Redis and the network come last",
-			Length: time.Minute, Rate: 320, LeastFaults: 42, LeastChanges: 20_000, Spares: 1, Network: true, faults: demo,
+			Length: time.Minute, Rate: 320, LeastFaults: 42, LeastChanges: 20_000, Ends: true, Spares: 1, Network: true, faults: demo,
 		},
 		{
 			Name: "processes", About: "gateway, auth and cart: killed, ended, frozen, rolled, scaled",
@@ -70,11 +76,11 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "rolling", About: "rolling restarts of each role, and scaling",
-			Length: time.Minute, Rate: 300, LeastFaults: 12, LeastChanges: 12_000, Spares: 1, faults: forever(rolling),
+			Length: time.Minute, Rate: 300, LeastFaults: 12, LeastChanges: 12_000, KillsNothing: true, Spares: 1, faults: forever(rolling),
 		},
 		{
 			Name: "long", About: "every kind of fault for 20 minutes, at least 500 kills",
-			Length: 20 * time.Minute, Rate: 530, LeastFaults: 650, LeastChanges: 500_000, Spares: 1, Network: true, faults: forever(cycle),
+			Length: 20 * time.Minute, Rate: 450, LeastFaults: 650, LeastChanges: 500_000, Spares: 1, Network: true, faults: forever(cycle),
 		},
 		{
 			Name: "none", About: "no fault",
@@ -82,7 +88,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "pods", About: "on a cluster: every 3 s a pod of gateway, auth or cart is deleted, with grace or without, or evicted",
-			Length: 90 * time.Second, Rate: 190, LeastFaults: 25, LeastChanges: 12_000, Cluster: true,
+			Length: 90 * time.Second, Rate: 190, LeastFaults: 25, LeastChanges: 13_500, LeastRate: 150, Cluster: true,
 		},
 		{
 			Name: "pods-mixed", About: "on a cluster: pods deleted, evicted and killed, Deployments rolled and scaled, one after the other",
@@ -90,19 +96,23 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "pods-rolling", About: "on a cluster: three roll-outs of each Deployment",
-			Length: 2 * time.Minute, Rate: 190, LeastFaults: 9, LeastChanges: 16_000, KillsNothing: true, Cluster: true,
+			Length: 2 * time.Minute, Rate: 190, LeastFaults: 9, LeastChanges: 16_000, KillsNothing: true, Ends: true, Cluster: true,
 		},
 		{
 			Name: "pods-redis", About: "on a cluster: the pod of Redis is deleted five times",
-			Length: 90 * time.Second, Rate: 190, LeastFaults: 5, LeastChanges: 8_000, Cluster: true,
+			Length: 90 * time.Second, Rate: 190, LeastFaults: 5, LeastChanges: 8_000, Ends: true, Cluster: true,
 		},
 		{
 			Name: "scale", About: "on a cluster: no fault, but enough load to have autoscalers work",
-			Length: 150 * time.Second, Rate: 400, LeastChanges: 30_000, KillsNothing: true, Cluster: true,
+			Length: 150 * time.Second, Rate: 280, LeastChanges: 30_000, LeastNewCarts: 3, KillsNothing: true, Cluster: true,
+		},
+		{
+			Name: "calm", About: "on a cluster: no fault, and so little load that autoscalers come down",
+			Length: 210 * time.Second, Rate: 60, LeastChanges: 8_000, KillsNothing: true, Cluster: true,
 		},
 		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
-			Length: 2 * time.Minute, Rate: 190, LeastFaults: 1, LeastChanges: 4_000, KillsNothing: true, Cluster: true,
+			Length: 2 * time.Minute, Rate: 190, LeastFaults: 1, LeastChanges: 4_000, KillsNothing: true, Ends: true, Cluster: true,
 		},
 	}
 }

@@ -209,6 +209,8 @@ func (w *Writer) Write(r Record) {
 // Close writes the end and answers the first error of all writes.
 func (w *Writer) Close(end End) error {
 	w.Write(Record{End: &end})
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return errors.Join(w.err, w.buf.Flush(), w.f.Close())
 }
 

@@ -56,9 +56,9 @@ func (t *trial) makePodFaults(ctx context.Context, until, latest time.Time) {
 	_ = t.cluster.Run(ctx, t.Scenario.Name, t.Seed, more, t.begin) // begin records what went wrong
 }
 
-// begin is called when a fault begins; what it returns, when it is over.
-func (t *trial) begin() (ended func(fault.Fault, error)) {
-	r := history.Fault{Start: time.Since(t.start), InFlight: t.traffic.InFlight()}
+// begin is called with when a fault began; what it returns, when it is over.
+func (t *trial) begin(at time.Time) (ended func(fault.Fault, error)) {
+	r := history.Fault{Start: at.Sub(t.start), InFlight: t.traffic.InFlight()}
 	return func(f fault.Fault, err error) {
 		r.Name, r.Kind, r.Target, r.Class, r.End = f.Name, f.Kind, f.Target, f.Class, time.Since(t.start)
 		if err != nil {
@@ -87,7 +87,7 @@ func (t *trial) samplePods() (stop func()) {
 // make makes a fault, records it, leaves the shop alone for a while, and tells
 // whether there may be another.
 func (t *trial) make(ctx context.Context, gap time.Duration, happen func() (fault.Fault, error)) bool {
-	ended := t.begin()
+	ended := t.begin(time.Now())
 	f, err := happen()
 	ended(f, err)
 	return err == nil && pause(ctx, gap)

@@ -83,6 +83,7 @@ func limitsOf(path string) (limits check.Limits, wrong []string, err error) {
 		if s.KillsNothing {
 			limits.AcrossKills = 0
 		}
+		limits.Rate, limits.NewCarts = s.LeastRate*min(1, run.Rate/s.Rate), s.LeastNewCarts
 	}
 	return limits, wrong, nil
 }
@@ -97,7 +98,11 @@ func least(scenario string, length time.Duration, rate float64) (faults, changes
 	return int(float64(s.LeastFaults) * part), int(float64(s.LeastChanges) * part * min(1, rate/s.Rate))
 }
 
-// share is how much of the scenario fits into the length.
+// share is how much of the scenario fits into the length; one with an end, once.
 func share(s fault.Scenario, length time.Duration) float64 {
-	return min(1, length.Seconds()/s.Length.Seconds())
+	part := length.Seconds() / s.Length.Seconds()
+	if s.Ends {
+		part = min(1, part)
+	}
+	return part
 }

@@ -176,8 +176,9 @@ func record(ctx context.Context, o Options, path string) (err error) {
 
 	before := cpu()
 	t.began = time.Now()
+	stopSampling := func() {}
 	if t.cluster != nil {
-		defer t.samplePods()()
+		stopSampling = t.samplePods()
 	}
 	var faults sync.WaitGroup
 	faults.Go(func() {
@@ -187,6 +188,7 @@ func record(ctx context.Context, o Options, path string) (err error) {
 	})
 	err = t.traffic.Run(ctx)
 	faults.Wait()
+	stopSampling()
 	if err != nil {
 		return err
 	}

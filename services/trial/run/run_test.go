@@ -60,11 +60,12 @@ func TestLimitsFollowTheRun(t *testing.T) {
 		run             history.Run
 		faults, changes int
 	}{
-		"the demo":           {history.Run{Scenario: "demo", Length: demo.Length, Rate: demo.Rate}, 42, 20_000},
-		"a longer one":       {history.Run{Scenario: "demo", Length: 2 * demo.Length, Rate: 2 * demo.Rate}, 42, 20_000},
-		"half as long":       {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate}, 21, 10_000},
-		"half, at half":      {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate / 2}, 21, 5_000},
-		"of another program": {history.Run{Scenario: "cluster", Length: time.Minute, Rate: 500}, 0, 0},
+		"the demo":              {history.Run{Scenario: "demo", Length: demo.Length, Rate: demo.Rate}, 42, 20_000},
+		"a longer one":          {history.Run{Scenario: "demo", Length: 2 * demo.Length, Rate: 2 * demo.Rate}, 42, 20_000},
+		"half as long":          {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate}, 21, 10_000},
+		"half, at half":         {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate / 2}, 21, 5_000},
+		"pods for five minutes": {history.Run{Scenario: "pods", Length: 5 * time.Minute, Rate: 190}, 83, 45_000},
+		"of another program":    {history.Run{Scenario: "cluster", Length: time.Minute, Rate: 500}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "history.jsonl")

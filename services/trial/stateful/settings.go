@@ -32,7 +32,7 @@ type Settings struct {
 	DrainDelay     time.Duration `env:"DRAIN_DELAY" envDefault:"10s"`
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:":8080"`
 	PlainHTTP      bool          `env:"PLAIN_HTTP"`
-	MaxInFlight    int           `env:"MAX_IN_FLIGHT" envDefault:"512"`
+	MaxInFlight    int           `env:"MAX_IN_FLIGHT" envDefault:"128"`
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"2s"`
 	TryTimeout     time.Duration `env:"TRY_TIMEOUT" envDefault:"600ms"`
 

@@ -236,9 +236,9 @@ func (c *client) unique() string {
 }
 
 // settles tells whether the client needs to know what became of the request
-// before it can go on.
+// before it can go on: who is to log in does.
 func (c *client) settles(op *history.Op) bool {
-	return c.session == "" && op.Kind != history.LogIn && changes(op)
+	return c.account != "" && c.session == "" && op.Kind != history.LogIn && changes(op)
 }
 
 // learn takes from the answer what the client goes on with, and completes the
@@ -345,7 +345,7 @@ func (c *client) doubt(op *history.Op) {
 	switch {
 	case op.Kind == history.LogIn:
 		c.logInLater()
-	case op.Kind == history.LogOut, c.settles(op):
+	case op.Kind == history.LogOut, c.session == "" && changes(op):
 		c.begin()
 	case op.Kind == history.Checkout:
 		c.forget()
