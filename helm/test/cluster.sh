@@ -4,6 +4,7 @@
 # back under traffic, uninstall. It needs node port 30080, and a namespace that is its own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=../../k8s/kind/settings.sh
 source k8s/kind/settings.sh
 helm=${1:-helm} namespace=chart-test chart=helm/coatcheck
 target=http://127.0.0.1:$http_port

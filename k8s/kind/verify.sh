@@ -3,7 +3,7 @@
 set -euo pipefail
 source "$(dirname "$0")/settings.sh"
 cd "$root/k8s"
-shellcheck -x -- *.sh kind/*.sh kind/source/*.sh kind/source/pod-routes ../helm/test/*.sh ../.ci/engine.sh ../.ci/run
+shellcheck -x -P SCRIPTDIR -- *.sh kind/*.sh kind/source/*.sh kind/source/pod-routes ../helm/test/*.sh ../.ci/engine.sh ../.ci/run
 
 wrong=0
 has() { # MODULE-FOLDER MODULE VERSION

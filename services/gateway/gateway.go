@@ -124,6 +124,8 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		slots:       make(chan struct{}, s.MaxInFlight),
 		metrics:     m,
 	}
+	// Few calls hash a password, too few to earn a budget of their own.
+	g.passwords.budget = g.authBackend.budget
 	g.mux = g.newMux()
 	return g, nil
 }

@@ -143,6 +143,15 @@ func TestReplicaThatStalls(t *testing.T) {
 	seen.oneKey(t)
 }
 
+// One budget for all that auth is asked: log-ins alone are too few to earn one,
+// and several replicas may die within its ten seconds.
+func TestLogInsShareTheBudget(t *testing.T) {
+	s := newShop(t)
+	if s.passwords.budget != s.authBackend.budget {
+		t.Error("log-ins have a budget of their own")
+	}
+}
+
 // A password takes its time where the shop is busy; asking for it once more
 // would be the same work again.
 func TestSlowPasswordIsAskedOnce(t *testing.T) {

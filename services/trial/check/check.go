@@ -141,6 +141,9 @@ func judged(records scan, limits Limits) (Verdict, error) {
 	}
 	j := &judge{tape: t, limits: limits, results: map[string]*Result{}, gone: map[string]bool{}, twice: map[string]bool{}}
 	all := passes()
+	if len(t.pods) == 0 { // it is of pods alone
+		all = slices.DeleteFunc(all, func(p pass) bool { return p.checks[0].Check == "share" })
+	}
 	for _, p := range all {
 		for i, c := range p.checks {
 			if j.asked(c.Check) {

@@ -25,9 +25,11 @@ func (j *judge) inconclusive(v *Verdict) []string {
 		rate := float64(f.Acknowledged) / max(1, j.lasted().Seconds())
 		because(rate < l.Rate, "%.0f changes a second were acknowledged, of at least %.0f", rate, l.Rate)
 	}
+	looked := 0
 	if r := j.results["share"]; r != nil {
-		because(r.Looked < l.NewCarts, "the share of %d new cart pods was looked at, of at least %d", r.Looked, l.NewCarts)
+		looked = r.Looked
 	}
+	because(looked < l.NewCarts, "the share of %d new cart pods was looked at, of at least %d", looked, l.NewCarts)
 
 	made := 0
 	for _, n := range f.Faults {

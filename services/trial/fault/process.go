@@ -14,6 +14,9 @@ import (
 const (
 	// settle is enough for gateways to find a replica that is back.
 	settle = 300 * time.Millisecond
+	// settleGateway keeps three gateways from dying within the two seconds in which
+	// a client makes its three attempts: that nobody claims to survive.
+	settleGateway = 900 * time.Millisecond
 	// settleOutage is enough for clients to have noticed that an outage is over.
 	settleOutage = time.Second
 )
@@ -36,8 +39,11 @@ func end(kind string, p local.Process) Fault {
 		sig, word = syscall.SIGTERM, "kill -TERM "
 	}
 	f := Fault{Name: word + p.Name, Kind: kind, Target: p.Name, Class: classOf(p.Role), Takes: 3 * time.Second, Gap: settle}
-	if p.Role == local.Redis {
+	switch p.Role {
+	case local.Redis:
 		f.Kind, f.Gap = RedisKill, settleOutage
+	case local.Gateway:
+		f.Gap = settleGateway
 	}
 	f.inject = func(ctx context.Context, env Env) error {
 		before, err := target(env.Shop, p.Name)
