@@ -154,7 +154,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.MaxInFlight != 512 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond {
+	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.MaxInFlight != 128 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond {
 		t.Errorf("defaults: %+v", got)
 	}
 	for fault, environ := range map[string][]string{

@@ -375,7 +375,7 @@ func TestOneServerSentinelOrCluster(t *testing.T) {
 			t.Errorf("options are %+v", o)
 		}
 	}
-	if o := cluster.Options(); !o.ContextTimeoutEnabled || o.DialerRetries != 1 || o.ReadTimeout != 500*time.Millisecond || o.MaxActiveConns != 64 {
+	if o := cluster.Options(); !o.ContextTimeoutEnabled || o.DialerRetries != 1 || o.ReadTimeout != 500*time.Millisecond || o.MaxActiveConns != 16 {
 		t.Errorf("the cluster's options are %+v", o)
 	}
 }
