@@ -41,11 +41,22 @@ func newBackend(name string, tryTimeout time.Duration, m *metrics, now func() ti
 // as there is one, within ctx. Only what may work elsewhere is tried again. All
 // tries send the same req, so a change must carry its idempotency key in it.
 // It also names the replica that answered, "" if none did.
+//
+// "overloaded" says that nothing was done. Where a try before may have done it,
+// that one's error is answered instead.
 func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (*Resp, string, error) {
 	defer b.budget.begin()()
 	ctx = rpc.NewCall(ctx)
+	var doubt error
 	for try := 1; ; try++ {
 		resp, replica, err := once(ctx, b, method, req, try)
+		if fault.Is(err, fault.Unavailable) {
+			if fault.From(err).Code != "overloaded" {
+				doubt = err
+			} else if doubt != nil {
+				err = doubt
+			}
+		}
 		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
 			return resp, replica, err
 		}

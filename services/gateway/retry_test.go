@@ -143,6 +143,29 @@ func TestReplicaThatStalls(t *testing.T) {
 	seen.oneKey(t)
 }
 
+// A try that did not answer may have registered the user: that another one was
+// refused is not what the client must know.
+func TestOverloadedAfterDoubt(t *testing.T) {
+	s := newShop(t)
+	tries := 0
+	s.fakeAuths[0].before = func(_ ctx, call string, _ any) error {
+		if call != "Register" {
+			return nil
+		}
+		if tries++; tries == 1 {
+			return unavailable
+		}
+		return fault.New(fault.Unavailable, "overloaded", "Too many log-ins at this moment. Try again.")
+	}
+	const credentials = `{"email":"a@example.org","password":"correct horse"}`
+	s.client(t).want(503, "store_unavailable", "POST", "/v1/users", credentials)
+	if tries != 3 {
+		t.Errorf("%d tries", tries)
+	}
+	s.fakeAuths[0].before = failing("Register", fault.New(fault.Unavailable, "overloaded", "Too many log-ins at this moment. Try again."))
+	s.client(t).want(503, "overloaded", "POST", "/v1/users", credentials)
+}
+
 // One budget for all that auth is asked: log-ins alone are too few to earn one,
 // and several replicas may die within its ten seconds.
 func TestLogInsShareTheBudget(t *testing.T) {

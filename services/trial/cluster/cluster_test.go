@@ -64,12 +64,14 @@ func TestEveryScenarioIsKnown(t *testing.T) {
 // TestPods: the faults may overlap, and never leave a part without a Ready pod.
 func TestPods(t *testing.T) {
 	f := newFake(t)
-	f.back = 600 * time.Millisecond
+	f.mu.Lock()
+	f.back = 3 * time.Second // more than a slow machine takes from one fault to the next
 	f.refusals = 1
+	f.mu.Unlock()
 	c := open(t, f)
 	var r record
 	pods := Rhythms()["pods"]
-	pods.Every = f.back / 2
+	pods.Every = f.back / 10
 	if err := c.run(t.Context(), pods, 3, atMost(9), r.begin); err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +87,8 @@ func TestPods(t *testing.T) {
 	if len(r.made) != 9 || r.most < 2 || r.under != 0 || kinds[Delete]+kinds[ForceDelete]+kinds[Evict] != 9 || len(kinds) != 3 {
 		t.Errorf("%d made, %d at once, %v", len(r.made), r.most, kinds)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for part, n := range f.fewest {
 		if n < 1 {
 			t.Errorf("%s was left with %d Ready pods", part, n)
@@ -114,6 +118,8 @@ func TestNobodyToSpare(t *testing.T) {
 			taken++
 		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if taken != 2 || f.fewest[Cart] != 1 {
 		t.Errorf("%d pods were taken, %d left: %+v", taken, f.fewest[Cart], r.made)
 	}
@@ -136,6 +142,8 @@ func TestMixed(t *testing.T) {
 			t.Errorf("%+v", h.Fault)
 		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	all := strings.Join(f.commands, "\n")
 	for _, part := range []string{
 		"ctr --namespace k8s.io tasks kill --signal SIGKILL c", "rollout restart deployment.apps/shop-gateway", "rollout status deployment.apps/shop-gateway",
@@ -151,14 +159,14 @@ func TestNode(t *testing.T) {
 	f := newFake(t)
 	c := open(t, f)
 	h, err := c.begin(t.Context(), &plan{source(1)}, NodeStop, "")
-	if err != nil || h.Class != history.Outage || !strings.HasPrefix(h.Target, "worker-") || f.nodeAway != h.Target {
-		t.Fatalf("%+v, away %q: %v", h.Fault, f.nodeAway, err)
+	if away := f.away(); err != nil || h.Class != history.Outage || !strings.HasPrefix(h.Target, "worker-") || away != h.Target {
+		t.Fatalf("%+v, away %q: %v", h.Fault, away, err)
 	}
 	// Even a trial that is broken off brings it back.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := h.Over(ctx); err != nil || f.nodeAway != "" {
-		t.Errorf("away: %q, %v", f.nodeAway, err)
+	if err := h.Over(ctx); err != nil || f.away() != "" {
+		t.Errorf("away: %q, %v", f.away(), err)
 	}
 }
 
@@ -197,6 +205,11 @@ func TestWhatCannotBe(t *testing.T) {
 func TestWatchEnds(t *testing.T) {
 	f := newFake(t)
 	c := open(t, f)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.await(ctx, func(pods []Pod) bool { return len(pods) == 10 }); err != nil {
+		t.Fatal(err)
+	}
 	f.mu.Lock()
 	f.pods = f.pods[1:]
 	for w := range f.watchers {
@@ -204,8 +217,6 @@ func TestWatchEnds(t *testing.T) {
 		delete(f.watchers, w)
 	}
 	f.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
 	if err := c.await(ctx, func(pods []Pod) bool { return len(pods) == 9 }); err != nil {
 		t.Error(err)
 	}

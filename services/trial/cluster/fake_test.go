@@ -296,3 +296,10 @@ func (f *fakeCluster) kill(container string) error {
 	})
 	return nil
 }
+
+// away is the node that is stopped, "" if none is.
+func (f *fakeCluster) away() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nodeAway
+}
