@@ -13,13 +13,19 @@ import (
 	"coatcheck/trial/history"
 )
 
-func open(t *testing.T, f *fakeCluster) *Cluster {
+// open returns when all of the fake's pods were seen.
+func open(t *testing.T, o Options) *Cluster {
 	t.Helper()
-	c, err := Open(t.Context(), f.options())
+	c, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.await(ctx, func(pods []Pod) bool { return len(pods) == 10 }); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -68,7 +74,7 @@ func TestPods(t *testing.T) {
 	f.back = 3 * time.Second // more than a slow machine takes from one fault to the next
 	f.refusals = 1
 	f.mu.Unlock()
-	c := open(t, f)
+	c := open(t, f.options())
 	var r record
 	pods := Rhythms()["pods"]
 	pods.Every = f.back / 10
@@ -104,7 +110,7 @@ func TestPods(t *testing.T) {
 // TestNobodyToSpare: the last Ready pod of a part is never taken.
 func TestNobodyToSpare(t *testing.T) {
 	f := newFake(t)
-	c := open(t, f)
+	c := open(t, f.options())
 	f.mu.Lock()
 	f.stubborn = true
 	f.mu.Unlock()
@@ -127,7 +133,7 @@ func TestNobodyToSpare(t *testing.T) {
 
 func TestMixed(t *testing.T) {
 	f := newFake(t)
-	c := open(t, f)
+	c := open(t, f.options())
 	for _, s := range []step{
 		{fault.Kill, Services}, {fault.Roll, []string{Gateway}}, {fault.ScaleUp, []string{Cart}}, {fault.ScaleDown, []string{Cart}}, {RedisDelete, []string{Redis}}, {Evict, Services},
 	} {
@@ -157,7 +163,7 @@ func TestMixed(t *testing.T) {
 
 func TestNode(t *testing.T) {
 	f := newFake(t)
-	c := open(t, f)
+	c := open(t, f.options())
 	h, err := c.begin(t.Context(), &plan{source(1)}, NodeStop, "")
 	if away := f.away(); err != nil || h.Class != history.Outage || !strings.HasPrefix(h.Target, "worker-") || away != h.Target {
 		t.Fatalf("%+v, away %q: %v", h.Fault, away, err)
@@ -174,11 +180,7 @@ func TestWhatCannotBe(t *testing.T) {
 	f := newFake(t)
 	o := f.options()
 	o.NodeExec, o.NodeStop = "", ""
-	c, err := Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := open(t, o)
 	for kind, word := range map[string]string{fault.Kill: "-node-exec", NodeStop: "-node-stop", "earthquake": "no such fault"} {
 		if _, err := c.begin(t.Context(), &plan{source(1)}, kind, Cart); err == nil || !strings.Contains(err.Error(), word) {
 			t.Errorf("%s: %v", kind, err)
@@ -204,12 +206,9 @@ func TestWhatCannotBe(t *testing.T) {
 // meanwhile is gone.
 func TestWatchEnds(t *testing.T) {
 	f := newFake(t)
-	c := open(t, f)
+	c := open(t, f.options())
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if err := c.await(ctx, func(pods []Pod) bool { return len(pods) == 10 }); err != nil {
-		t.Fatal(err)
-	}
 	f.mu.Lock()
 	f.pods = f.pods[1:]
 	for w := range f.watchers {
