@@ -79,7 +79,7 @@ fix-manifests: $(BIN)/helm ## make k8s/base and k8s/install.yaml from the chart
 	k8s/generate.sh
 
 verify-manifests: fix-manifests ## what is committed is what the chart makes
-	@test -z "$$(git status --porcelain -- k8s/base k8s/install.yaml | tee /dev/stderr)" || { git diff -- k8s; exit 1; }
+	@test -z "$$(git status --porcelain -- k8s/base k8s/install.yaml | tee -a /dev/stderr)" || { git diff -- k8s; exit 1; }
 
 verify-kind: shellcheck ## the scripts pass shellcheck, and each version is the one of k8s/versions.env
 	@GOWORK=off go -C k8s/tools mod download sigs.k8s.io/kind
@@ -113,7 +113,7 @@ race: go redis strace ## all tests with the race detector
 	CGO_ENABLED=1 go test -race work
 
 lint: ## gofmt and go vet
-	@test -z "$$(gofmt -l proto services helm | tee /dev/stderr)"
+	@test -z "$$(gofmt -l proto services helm | tee -a /dev/stderr)"
 	go vet work
 
 cover: go redis strace ## statement coverage of each service without its main; fails below COVERAGE (85) percent
@@ -133,7 +133,7 @@ proto: $(BIN)/.proto-tools ## generate the Go code of the protos
 
 verify-proto: proto ## the protos are clean, and what is committed is what they generate
 	cd proto && $(BIN)/buf lint && $(BIN)/buf format --diff --exit-code
-	@test -z "$$(git status --porcelain -- proto | tee /dev/stderr)" || { git diff -- proto; exit 1; }
+	@test -z "$$(git status --porcelain -- proto | tee -a /dev/stderr)" || { git diff -- proto; exit 1; }
 
 $(BIN)/.proto-tools: proto/tools/go.mod proto/tools/go.sum
 	GOWORK=off GOBIN=$(BIN) go -C proto/tools install tool && touch $@
