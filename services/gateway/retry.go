@@ -51,6 +51,7 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 	for try := 1; ; try++ {
 		resp, replica, err := once(ctx, b, method, req, try)
 		if fault.Is(err, fault.Unavailable) {
+			b.budget.fail()
 			if fault.From(err).Code != "overloaded" {
 				doubt = err
 			} else if doubt != nil {
@@ -86,6 +87,9 @@ func once[Req, Resp any](ctx context.Context, b *backend, method func(context.Co
 // budget keeps retries from becoming a load of their own: in the last ten
 // seconds a fifth of the calls, though never fewer than were in flight at once
 // (the death of one replica can fail all of those) and never fewer than ten.
+// A second in which the service was well shows that the retries before it did
+// no harm: they are forgotten, so that an outage that is over leaves enough to
+// hide the next death.
 type budget struct {
 	now      func() time.Time
 	mu       sync.Mutex
@@ -95,9 +99,12 @@ type budget struct {
 
 // second is what happened in one second.
 type second struct {
-	at                   int64 // Unix time
-	calls, retries, peak int   // peak is the most calls in flight at once
+	at                           int64 // Unix time
+	calls, failed, retries, peak int   // failed is of tries; peak is the most calls in flight at once
 }
+
+// well says that hardly any try failed, of enough to tell.
+func (s second) well() bool { return s.calls >= 20 && s.failed*10 <= s.calls }
 
 // begin counts a call; the caller calls what it returns when the call is over.
 func (b *budget) begin() (end func()) {
@@ -114,17 +121,33 @@ func (b *budget) begin() (end func()) {
 	}
 }
 
+// fail counts a try that failed.
+func (b *budget) fail() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.current().failed++
+}
+
 // spend takes one retry from the budget, if there is one.
 func (b *budget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.current()
+	oldest := now.at - int64(len(b.seconds)) + 1
+	wellAt := int64(0)
+	for _, s := range b.seconds {
+		if s.at >= oldest && s.at < now.at && s.well() {
+			wellAt = max(wellAt, s.at)
+		}
+	}
 	calls, retries, peak := 0, 0, 0
 	for _, s := range b.seconds {
-		if s.at > now.at-int64(len(b.seconds)) {
+		if s.at >= oldest {
 			calls += s.calls
-			retries += s.retries
 			peak = max(peak, s.peak)
+		}
+		if s.at >= max(oldest, wellAt+1) {
+			retries += s.retries
 		}
 	}
 	if retries >= max(minBudget, peak, calls/5) {

@@ -318,6 +318,7 @@ func TestBudget(t *testing.T) {
 	now = now.Add(time.Second)
 	for range 200 {
 		b.begin()()
+		b.fail()
 	}
 	if got := spend(); got != 40 {
 		t.Errorf("%d retries for 200 calls, want 40", got)
@@ -333,6 +334,7 @@ func TestBudget(t *testing.T) {
 	var ends []func()
 	for range 50 {
 		ends = append(ends, b.begin())
+		b.fail()
 	}
 	for _, end := range ends[1:] {
 		end()
@@ -343,6 +345,44 @@ func TestBudget(t *testing.T) {
 	now = now.Add(10 * time.Second)
 	if got := spend(); got != 10 {
 		t.Errorf("%d retries with 1 in flight, want the floor of 10", got)
+	}
+}
+
+// TestBudgetRecovers: what an outage spent is there again as soon as the service
+// was well for a second, and not before.
+func TestBudgetRecovers(t *testing.T) {
+	for name, test := range map[string]struct{ calls, failed, want int }{
+		"well":                      {calls: 100, failed: 10, want: 40},
+		"ill":                       {calls: 100, failed: 11, want: 20},
+		"too few calls to tell":     {calls: 19, want: 3},
+		"as few as it takes":        {calls: 20, want: 24},
+		"nobody asked for a second": {want: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Unix(1000, 0)
+			b := &budget{now: func() time.Time { return now }}
+			for range 100 {
+				b.begin()()
+				b.fail()
+			}
+			for b.spend() {
+			}
+			now = now.Add(time.Second)
+			for range test.calls {
+				b.begin()()
+			}
+			for range test.failed {
+				b.fail()
+			}
+			now = now.Add(time.Second)
+			got := 0
+			for b.spend() {
+				got++
+			}
+			if got != test.want {
+				t.Errorf("%d retries, want %d", got, test.want)
+			}
+		})
 	}
 }
 
@@ -362,6 +402,13 @@ func TestSpentBudget(t *testing.T) {
 	}
 	if got := testutil.ToFloat64(s.metrics.retries.WithLabelValues("auth")); got != 0 {
 		t.Errorf("auth paid for the cart: %v", got)
+	}
+	failed := 0
+	for _, second := range s.cartBackend.budget.seconds {
+		failed += second.failed
+	}
+	if failed != 30 {
+		t.Errorf("%d tries were seen to fail, want 30", failed)
 	}
 }
 
