@@ -73,6 +73,7 @@ func TestRulesBite(t *testing.T) {
 		{"store", "plain-http", "appendfsync always", "appendfsync everysec"},
 		{"store", "plain-http", "maxmemory-policy noeviction", "maxmemory-policy allkeys-lru"},
 		{"store", "plain-http", "maxmemory 300mb", "maxmemory 480mb"},
+		{"store", "plain-http", "  publishNotReadyAddresses: true\n", ""},
 		{"store", "plain-http", "terminationGracePeriodSeconds: 60", "terminationGracePeriodSeconds: 10"},
 		{"store", "plain-http", "app.kubernetes.io/part-of: coatcheck\n      annotations:\n        checksum/config", "helm.sh/chart: coatcheck-0.1.0\n      annotations:\n        checksum/config"},
 	} {

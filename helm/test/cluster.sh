@@ -91,8 +91,7 @@ keys=$(curl -sf "$target/.well-known/jwks.json" | grep -o '"kid"' | wc -l)
 drawn=$(secrets)
 say "another signing key rolls auth alone"
 
-tag=$(sed -n 's/^appVersion: "\(.*\)"$/\1/p' "$chart/Chart.yaml")
-for part in gateway auth cart; do docker tag "coatcheck/$part:$tag" "coatcheck/$part:again"; done
+TAG=again k8s/kind/images.sh > /dev/null # others: their version is a label of theirs
 kind load docker-image --name "$cluster" coatcheck/{gateway,auth,cart}:again 2> "$logs/load" || fail "$(cat "$logs/load")"
 # A gateway that ends breaks the connections that idle meanwhile: an attempt may fail, a request may not.
 .bin/trial run -target "$target" -rate 40 -length 100s -dir "$logs/trial" -fault-class gateway -fault-command "helm/test/cluster.sh roll $helm" > "$logs/traffic" 2>&1 ||

@@ -500,6 +500,11 @@ func store(m manifests) (found faults) {
 		if g := s.Spec.Template.Spec.TerminationGracePeriodSeconds; g == nil || *g < 30 {
 			found.addf("%s: needs time to end in order", s.Name)
 		}
+		for _, service := range m.services {
+			if service.Name == s.Spec.ServiceName && !service.Spec.PublishNotReadyAddresses {
+				found.addf("Service %s: waits until its one pod is Ready, and with it all clients", service.Name)
+			}
+		}
 		for key := range s.Spec.Template.Labels {
 			if strings.Contains(key, "version") || strings.Contains(key, "chart") {
 				found.addf("%s: label %s would restart it with each upgrade of the shop", s.Name, key)

@@ -50,6 +50,7 @@ func TestRefused(t *testing.T) {
 		{"syncing now and then", plain + ",redis.config.appendfsync=everysec", "appendfsync"},
 		{"memory beside maxMemoryMiB", plain + ",redis.resources.requests.memory=1Gi", "memory"},
 		{"a tag that moves", plain + ",image.tag=latest", "tag"},
+		{"a ServiceMonitor whose scrapes are forbidden", plain + ",metrics.serviceMonitor.enabled=true", "metricsFrom"},
 		{"a node port without NodePort", plain + ",gateway.service.nodePort=30080", "NodePort"},
 		{"an Ingress for no host", plain + ",ingress.enabled=true", "publicURL"},
 		{"a route without a Gateway", "publicURL=https://shop.example.org,httpRoute.enabled=true", "parentRefs"},

@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "$0")/settings.sh"
 namespace=kind-check outside=$cluster-outside
-trap 'docker rm -f "$outside" "$outside-here" > /dev/null 2>&1 || true; kubectl delete namespace "$namespace" --wait=false > /dev/null 2>&1 || true' EXIT
+trap 'docker rm -f "$outside" "$outside-here" > /dev/null 2>&1 || true; docker start "$cluster-worker" > /dev/null; kubectl delete namespace "$namespace" --wait=false > /dev/null 2>&1 || true' EXIT
 kubectl delete namespace "$namespace" --ignore-not-found > /dev/null
 kubectl create namespace "$namespace" > /dev/null
 kubectl -n "$namespace" apply -f - > /dev/null << MANIFESTS
@@ -89,8 +89,10 @@ if [[ $(way) = build ]]; then
     [[ $heard = PONG ]] || fail "nobody answers redis-cli ${call[*]}, so that nothing can be told: $heard"
     got=$(client "${call[@]}" ping) && true
     [[ $got = *"Connection refused"* ]] || fail "a pod's redis-cli ${call[*]} gets \"$got\", not a refusal"
+    got=$(docker exec "$cluster-worker2" bash -c "< /dev/tcp/${call[1]}/${call[3]}" 2>&1) && fail "a node reaches ${call[*]}"
+    [[ $got = *"Connection refused"* ]] || fail "a node that calls ${call[*]} gets \"$got\", not a refusal"
   done
-  echo "ok    a pod reaches neither this machine nor what is beyond"
+  echo "ok    neither a pod nor a node reaches this machine or what is beyond"
 fi
 
 docker stop -t 1 "$cluster-worker" > /dev/null

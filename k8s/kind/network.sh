@@ -10,11 +10,12 @@ source "$(dirname "$0")/settings.sh"
 
 nodes() { kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name} {.spec.podCIDR}{"\n"}{end}'; }
 # The controller manager hands out pod networks some seconds after a node is there.
+whole() { all=$(nodes) && [[ $(wc -w <<< "$all") = $((2 * $(wc -l <<< "$all"))) ]]; }
 for _ in {1..60}; do
-  all=$(nodes)
-  [[ $(wc -w <<< "$all") != $((2 * $(wc -l <<< "$all"))) ]] || break
+  whole && break
   sleep 1
 done
+whole || { echo "a node got no pod network within a minute: $all" >&2; exit 1; }
 
 put() { docker exec -i "$1" sh -c "cat > $2.new && mv $2.new $2"; }
 while read -r node network; do

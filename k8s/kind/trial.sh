@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # trial.sh STEP...   the trial on the shop of make kind-shop. A step is a scenario of `trial scenarios` for a cluster, or
-# "autoscale": load until the autoscalers have worked, then little, until they have come down again.
+# "autoscale": load until the autoscalers have worked, then little, until they have come down again, or
+# "chaos": traffic while k8s/chaos.sh, and not the trial itself, takes pods.
 #   LENGTH=5m   of a scenario's traffic, instead of its own
 #   RATE=190    requests a second
 #   CHAOS=pods  the scenario under which autoscale loads the shop, instead of "scale", which has no faults
@@ -46,11 +47,16 @@ autoscale() {
   echo "scaled down: gateway and cart to 3"
 }
 
+chaos() {
+  .bin/trial run -target "$target" -rate "${RATE:-150}" -length "${LENGTH:-60s}" -dir .run/kind/trial/chaos \
+    -fault-command "k8s/chaos.sh -n $namespace -w delete,force,evict -e 2 -c 4"
+}
+
 for step; do
   printf '\n--- %s\n' "$step"
   whole
   case $step in
-    autoscale) autoscale ;;
+    autoscale | chaos) "$step" ;;
     *) scenario "$step" ${LENGTH:+-length "$LENGTH"} ${RATE:+-rate "$RATE"} ;;
   esac
 done

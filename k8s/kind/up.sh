@@ -68,10 +68,11 @@ if [[ $(uname) = Linux ]]; then
   chmod +x "$root/.bin/kubectl.new"
   mv "$root/.bin/kubectl.new" "$root/.bin/kubectl"
 fi
-for _ in {1..60}; do
+for _ in {1..120}; do
   kubectl get --raw /readyz > /dev/null 2>&1 && break
   sleep 1
 done
+kubectl get --raw /readyz > /dev/null || { echo "the API server is not ready within 2 minutes: see docker logs $cluster-control-plane" >&2; exit 1; }
 "$here/network.sh"
 sed "s/METRICS_SERVER/$METRICS_SERVER/" "$here/metrics-server.yaml" | kubectl apply --server-side -f - > /dev/null
 kubectl wait --for=condition=Ready nodes --all --timeout=120s

@@ -57,7 +57,11 @@ docker rm -f "$cluster-node-build" > /dev/null 2>&1 || true
 docker run -d --name "$cluster-node-build" --privileged --entrypoint sleep "$cluster/node-base" infinity > /dev/null
 inside() { docker exec -i "$cluster-node-build" "$@"; }
 docker exec -d "$cluster-node-build" containerd
-until inside ctr version > /dev/null 2>&1; do sleep 1; done
+for _ in {1..60}; do
+  inside ctr version > /dev/null 2>&1 && break
+  sleep 1
+done
+inside ctr version > /dev/null
 docker save "${system[@]}" | inside ctr -n k8s.io images import --no-unpack --digests - > /dev/null
 sed -e '1,/^const defaultStorageManifest = `/d' -e '/^`$/d' \
   -e "s#\` + storageProvisionerImage + \`#$provisioner#; s#\` + storageHelperImage + \`#$helper#" \
