@@ -556,7 +556,8 @@ func TestFigures(t *testing.T) {
 	want := Figures{
 		Requests: 6, ByKind: map[history.Kind]int{history.Add: 2, history.Read: 4}, Attempts: 9, Acknowledged: 2, Unknown: 1, Retried: 2, Retries: 3, Readings: 1,
 		FailedLogical: 1, FailedInOutages: 1, FailedAttempts: map[string]int{"nothing": 1, "outage": 3, "hidden": 1},
-		Faults: map[string]int{"kill": 1, "redis-kill": 1, "stop": 1}, AcrossKills: 2, Recoveries: map[string]time.Duration{"redis-kill": ms},
+		Faults: map[string]int{"kill": 1, "redis-kill": 1, "stop": 1}, AcrossKills: 2,
+		Recoveries: map[string]time.Duration{"redis-kill": ms}, RequestRecoveries: map[string]time.Duration{"redis-kill": ms},
 		Quiet: Latency{1, 10 * ms, 10 * ms, 10 * ms}, AfterKill: Latency{1, 4 * ms, 4 * ms, 4 * ms}, InOutage: Latency{1, ms, ms, ms},
 	}
 	if !reflect.DeepEqual(f, want) {
@@ -612,12 +613,19 @@ func TestShare(t *testing.T) {
 // TestRecoveries: how long an outage was felt, up to the next fault.
 func TestRecoveries(t *testing.T) {
 	tale := told()
-	for _, span := range [][2]int{{90, 99}, {150, 160}, {230, 240}, {510, 520}} {
+	for _, span := range [][2]int{{90, 99}, {150, 160}, {510, 520}} {
 		tale.op(history.Read, "u", during(span[0], span[1]), refused(503, "store_unavailable"))
 	}
+	// Its second attempt is answered, so that the request has not failed.
+	tale.op(history.Read, "u", during(200, 241), shows(0, ""), func(o *history.Op) {
+		o.Attempts = []history.Attempt{{Sent: 200 * ms, Answered: 240 * ms, Status: 503}, {Sent: 240 * ms, Answered: 241 * ms, Status: 200}}
+	})
 	tale.fault("redis-kill", history.Outage, 100, 200).fault("redis-kill", history.Outage, 300, 400).fault("kill", history.Hidden, 500, 600).fault("cut", history.Outage, 700, 800)
-	got := tale.end().judge(t, "logical", Limits{}).Figures.Recoveries
-	if len(got) != 2 || got["redis-kill"] != 140*ms || got["cut"] != 0 {
-		t.Errorf("%v", got)
+	f := tale.end().judge(t, "logical", Limits{}).Figures
+	if got := f.Recoveries; len(got) != 2 || got["redis-kill"] != 140*ms || got["cut"] != 0 {
+		t.Errorf("attempts: %v", got)
+	}
+	if got := f.RequestRecoveries; len(got) != 2 || got["redis-kill"] != 60*ms || got["cut"] != 0 {
+		t.Errorf("requests: %v", got)
 	}
 }

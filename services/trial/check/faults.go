@@ -40,22 +40,17 @@ func (j *judge) near(a attempt) string {
 // has failed as a logical request, though its outcome is known.
 const maxAttempts = 3
 
-// logical: no request ends without success or a refusal but near an outage. That
-// a session or a password is not known is no refusal: who is asked for it has
-// not logged out.
+// logical: no request ends without success or a refusal but near an outage.
 func (j *judge) logical() {
 	for _, o := range j.ops {
-		failed := o.outcome == history.Unknown || o.outcome == history.Failed && (o.status < 400 || o.status >= 500) ||
-			len(o.attempts) > maxAttempts && !o.last ||
-			o.outcome == history.Failed && o.kind != history.Probe && (o.code == "invalid_session" || o.code == "wrong_credentials")
 		if met(j.outages, o.sent, o.answered, j.limits.Settle) {
-			if failed {
+			if o.failed() {
 				j.failedInOutages++
 			}
 			continue
 		}
 		j.looked("logical", 1)
-		if failed {
+		if o.failed() {
 			j.find("logical", o.cart, []*op{o}, "a %s sent at %s failed: %s after %d attempt(s), status %s",
 				o.kind, at(o.sent), o.outcome, max(1, len(o.attempts)), strings.TrimSpace(fmt.Sprint(o.status, " ", o.code)))
 		}

@@ -39,6 +39,8 @@ type Figures struct {
 	// Recoveries is, by kind of fault, the longest time from the start of an outage
 	// until the last attempt that failed for it was over.
 	Recoveries map[string]time.Duration `json:"recoveries"`
+	// RequestRecoveries are the same of logical requests.
+	RequestRecoveries map[string]time.Duration `json:"request_recoveries"`
 
 	Missed int `json:"missed"`
 	// TrialCPU is the share of the machine that the trial took, 0 to 1.
@@ -89,7 +91,7 @@ func (j *judge) figures() Figures {
 			}
 		}
 	}
-	var quiet, killed, out, failed []time.Duration
+	var quiet, killed, out, failed, failedRequests []time.Duration
 	for _, o := range j.ops {
 		f.Requests++
 		f.ByKind[o.kind]++
@@ -116,6 +118,9 @@ func (j *judge) figures() Figures {
 				failed = append(failed, a.answered)
 			}
 		}
+		if o.failed() {
+			failedRequests = append(failedRequests, o.answered)
+		}
 		if across(kills, o) {
 			f.AcrossKills++
 		}
@@ -132,7 +137,7 @@ func (j *judge) figures() Figures {
 			quiet = append(quiet, took)
 		}
 	}
-	f.Recoveries = j.recoveries(failed)
+	f.Recoveries, f.RequestRecoveries = j.recoveries(failed), j.recoveries(failedRequests)
 	f.Quiet, f.AfterKill, f.InOutage = newLatency(quiet), newLatency(killed), newLatency(out)
 	if j.end != nil {
 		f.Missed = j.end.Missed

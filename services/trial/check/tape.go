@@ -129,6 +129,15 @@ func (o *op) merges() bool {
 
 func (o *op) retried() bool { return len(o.attempts) > 1 }
 
+// failed tells whether the request ended without success or a refusal. That a
+// session or a password is not known is no refusal: who is asked for it has not
+// logged out.
+func (o *op) failed() bool {
+	return o.outcome == history.Unknown || o.outcome == history.Failed && (o.status < 400 || o.status >= 500) ||
+		len(o.attempts) > maxAttempts && !o.last ||
+		o.outcome == history.Failed && o.kind != history.Probe && (o.code == "invalid_session" || o.code == "wrong_credentials")
+}
+
 // cart is all of one cart.
 type cart struct {
 	name   string

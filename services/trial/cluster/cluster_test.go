@@ -135,7 +135,7 @@ func TestMixed(t *testing.T) {
 	f := newFake(t)
 	c := open(t, f.options())
 	for _, s := range []step{
-		{fault.Kill, Services}, {fault.Roll, []string{Gateway}}, {fault.ScaleUp, []string{Cart}}, {fault.ScaleDown, []string{Cart}}, {RedisDelete, []string{Redis}}, {Evict, Services},
+		{fault.Kill, Services}, {fault.Roll, []string{Gateway}}, {fault.Roll, []string{Whole}}, {fault.ScaleUp, []string{Cart}}, {fault.ScaleDown, []string{Cart}}, {RedisDelete, []string{Redis}}, {Evict, Services},
 	} {
 		h, err := c.beginAny(t.Context(), &plan{source(5)}, s)
 		if err == nil {
@@ -143,6 +143,9 @@ func TestMixed(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%+v: %v", h.Fault, err)
+		}
+		if h.Target == Whole && h.Class != history.Gateway {
+			t.Errorf("of a gateway, too: %+v", h.Fault)
 		}
 		if (h.Class == history.Outage) != (s.kind == RedisDelete) || h.Kind != s.kind {
 			t.Errorf("%+v", h.Fault)
@@ -152,7 +155,7 @@ func TestMixed(t *testing.T) {
 	defer f.mu.Unlock()
 	all := strings.Join(f.commands, "\n")
 	for _, part := range []string{
-		"ctr --namespace k8s.io tasks kill --signal SIGKILL c", "rollout restart deployment.apps/shop-gateway", "rollout status deployment.apps/shop-gateway",
+		"ctr --namespace k8s.io tasks kill --signal SIGKILL c", "rollout restart deployment.apps/shop-gateway", "rollout restart deployment.apps/shop-gateway deployment.apps/shop-auth deployment.apps/shop-cart", "rollout status deployment.apps/shop-gateway",
 		"scale deployment.apps/shop-cart --replicas 4", "scale deployment.apps/shop-cart --replicas 3", "delete pod redis-10 --wait=false",
 	} {
 		if !strings.Contains(all, part) {
@@ -173,6 +176,10 @@ func TestNode(t *testing.T) {
 	cancel()
 	if err := h.Over(ctx); err != nil || f.away() != "" {
 		t.Errorf("away: %q, %v", f.away(), err)
+	}
+	h, err = c.begin(t.Context(), &plan{source(1)}, NodeReturn, "")
+	if err != nil || h.Class != history.Gateway || h.Began.IsZero() || h.Over(ctx) != nil {
+		t.Errorf("%+v: %v", h.Fault, err)
 	}
 }
 

@@ -20,8 +20,12 @@ const (
 	ForceDelete = "force-delete" // grace period 0
 	Evict       = "evict"        // by the eviction API, which asks the disruption budget
 	RedisDelete = "redis-delete" // its volume stays
-	NodeStop    = "node-stop"    // and its return
+	NodeStop    = "node-stop"    // until it is back with all its pods
+	NodeReturn  = "node-return"  // what it leaves behind: see its Over
 )
+
+// Whole is the target of a fault that meets all Services at once.
+const Whole = "all"
 
 const (
 	// podBound is how long a pod may take to be replaced, and partBound a whole
@@ -30,11 +34,15 @@ const (
 	partBound = 5 * time.Minute
 	// nodeAway is how long a node stays away.
 	nodeAway = 60 * time.Second
+	// halfOpen is how long the other nodes' kernels remember a connection that the
+	// stopped one did not answer, and send a new one from the same port after it
+	// (nf_conntrack_tcp_timeout_syn_sent).
+	halfOpen = 2 * time.Minute
 )
 
 func classOf(part string) history.Class {
 	switch part {
-	case Gateway:
+	case Gateway, Whole:
 		return history.Gateway
 	case Redis:
 		return history.Outage
@@ -62,16 +70,14 @@ func (c *Cluster) begin(ctx context.Context, p *plan, kind, part string) (Happen
 	case Delete, ForceDelete, Evict, fault.Kill, RedisDelete:
 		err = c.takePod(ctx, p, &h)
 	case fault.Roll:
-		var deployment string
-		if deployment, err = c.deployment(ctx, part); err == nil {
-			h.Name, h.Began = "rolling restart of "+part, time.Now()
-			_, err = c.kubectl(ctx, "", "rollout", "restart", deployment)
-			h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, part, deployment) }
-		}
+		err = c.roll(ctx, &h)
 	case fault.ScaleUp, fault.ScaleDown:
 		err = c.scale(ctx, &h)
 	case NodeStop:
 		err = c.stopNode(ctx, p, &h)
+	case NodeReturn:
+		h.Name, h.Class, h.Began = "return of a node", history.Gateway, time.Now()
+		h.Over = func(ctx context.Context) error { pause(ctx, halfOpen); return nil }
 	default:
 		err = errors.New("there is no such fault on a cluster")
 	}
@@ -193,6 +199,32 @@ func (c *Cluster) rolledOut(ctx context.Context, part, deployment string) error 
 		return err
 	}
 	return c.gone(ctx, func(now Pod) bool { return now.Part == part && now.Terminating })
+}
+
+// roll restarts a part, or all at once, as an upgrade does.
+func (c *Cluster) roll(ctx context.Context, h *Happening) error {
+	parts := []string{h.Target}
+	if h.Target == Whole {
+		parts = Services
+	}
+	deployments := make([]string, len(parts))
+	for i, part := range parts {
+		var err error
+		if deployments[i], err = c.deployment(ctx, part); err != nil {
+			return err
+		}
+	}
+	h.Name, h.Began = "rolling restart of "+strings.Join(parts, ", "), time.Now()
+	_, err := c.kubectl(ctx, "", append([]string{"rollout", "restart"}, deployments...)...)
+	h.Over = func(ctx context.Context) error {
+		for i, part := range parts {
+			if err := c.rolledOut(ctx, part, deployments[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return err
 }
 
 // scale adds a pod to a part, or takes one away. An autoscaler of the part goes

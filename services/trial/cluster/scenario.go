@@ -49,16 +49,11 @@ func Rhythms() map[string]Rhythm {
 			part := Services[p.rng.IntN(len(Services))]
 			return append(p.shuffle(all), step{fault.ScaleUp, []string{part}}, step{fault.ScaleDown, []string{part}})
 		}},
-		"pods-rolling": {Gap: 2 * time.Second, Times: 9, steps: func(*plan) (all []step) {
-			for _, part := range Services {
-				all = append(all, step{fault.Roll, []string{part}})
-			}
-			return all
-		}},
-		"pods-redis": {Gap: 8 * time.Second, Times: 5, steps: one(RedisDelete, Redis)},
-		"node":       {Times: 1, steps: one(NodeStop, "")},
-		"calm":       {Times: 1, steps: func(*plan) []step { return nil }},
-		"scale":      {Times: 1, steps: func(*plan) []step { return nil }},
+		"pods-rolling": {Gap: 2 * time.Second, Times: 3, steps: one(fault.Roll, Whole)},
+		"pods-redis":   {Gap: 8 * time.Second, Times: 5, steps: one(RedisDelete, Redis)},
+		"node":         {Times: 2, steps: func(*plan) []step { return []step{{NodeStop, []string{""}}, {NodeReturn, []string{""}}} }},
+		"calm":         {Times: 1, steps: func(*plan) []step { return nil }},
+		"scale":        {Times: 1, steps: func(*plan) []step { return nil }},
 	}
 }
 

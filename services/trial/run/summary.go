@@ -50,7 +50,7 @@ func summary(out io.Writer, v check.Verdict) {
 	}
 	var recovered []string
 	for _, kind := range slices.Sorted(maps.Keys(f.Recoveries)) {
-		recovered = append(recovered, fmt.Sprintf("%s %v", kind, short(f.Recoveries[kind])))
+		recovered = append(recovered, fmt.Sprintf("%s %v (no attempt: %v)", kind, short(f.RequestRecoveries[kind]), short(f.Recoveries[kind])))
 	}
 	slower := ""
 	if f.Quiet.P99 > 0 {
@@ -65,7 +65,7 @@ func summary(out io.Writer, v check.Verdict) {
 		{"retries", fmt.Sprintf("%d, of %d requests; %d requests were in flight at a kill or retried across one", f.Retries, f.Retried, f.AcrossKills)},
 		{"failed requests", fmt.Sprintf("%d, and %d in outages", f.FailedLogical, f.FailedInOutages)},
 		{"p99", fmt.Sprintf("quiet %v, within 5 s after a kill %v%s, in outages %v", short(f.Quiet.P99), short(f.AfterKill.P99), slower, short(f.InOutage.P99))},
-		{"outages", "no attempt failed any more after at most: " + cmp.Or(strings.Join(recovered, ", "), "there was none")},
+		{"outages", "no request failed any more after at most: " + cmp.Or(strings.Join(recovered, ", "), "there was none")},
 		{"trial's CPU", fmt.Sprintf("%.0f %% of the machine", 100*f.TrialCPU)},
 	} {
 		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
