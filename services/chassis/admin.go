@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"regexp"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -31,7 +33,9 @@ type admin struct {
 // NewRegistry returns a registry with the Go runtime's and the process's metrics.
 func NewRegistry() *prometheus.Registry {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	further := collectors.WithGoCollectorRuntimeMetrics(
+		collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/sched/(latencies|pauses/total/gc):seconds$`)})
+	reg.MustRegister(collectors.NewGoCollector(further), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
 }
 
@@ -41,14 +45,10 @@ func newAdmin(service, instance string, reg *prometheus.Registry) *admin {
 		Name: "coatcheck_state",
 		Help: "0 starting, 1 ready, 2 draining.",
 	}, func() float64 { return float64(a.state.Load()) })
-	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "coatcheck_build_info",
-		Help:        "1, with what was built as labels.",
-		ConstLabels: prometheus.Labels{"service": service, "instance_name": instance, "version": version},
+		Help:        "1, with what was built and which replica runs it as labels.",
+		ConstLabels: buildInfo(service, instance),
 	}, func() float64 { return 1 })
 
 	mux := http.NewServeMux()
@@ -73,6 +73,21 @@ func newAdmin(service, instance string, reg *prometheus.Registry) *admin {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	return a
+}
+
+func buildInfo(service, instance string) prometheus.Labels {
+	labels := prometheus.Labels{"service": service, "instance_name": instance, "version": "unknown", "revision": "unknown", "goversion": runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return labels
+	}
+	labels["version"] = info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			labels["revision"] = s.Value
+		}
+	}
+	return labels
 }
 
 func (a *admin) serve(lis net.Listener) error {

@@ -36,6 +36,11 @@ const (
 	Unimplemented               // the other side does not have this call
 )
 
+var words = [...]string{"internal", "invalid", "refused", "unauthenticated", "forbidden", "absent", "conflict", "stale", "exhausted", "unavailable", "unimplemented"}
+
+// String is the kind as metrics show it.
+func (k Kind) String() string { return words[k] }
+
 // domain is the ErrorInfo domain of every error of ours.
 const domain = "coatcheck"
 

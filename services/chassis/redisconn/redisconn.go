@@ -23,6 +23,7 @@ import (
 
 	"coatcheck/chassis/config"
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/measure"
 )
 
 // Settings say which Redis: one server, Sentinel or Cluster. There is no
@@ -96,7 +97,7 @@ func Open(s Settings, reg prometheus.Registerer) redis.UniversalClient {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	rdb.AddHook(newHook(reg))
-	registerPool(rdb, reg)
+	registerPool(rdb, s.PoolSize, reg)
 	return rdb
 }
 
@@ -118,29 +119,42 @@ func Ping(ctx context.Context, rdb redis.UniversalClient) error {
 	return nil
 }
 
-// hook measures each command once, where it is sent.
+// hook measures each command once, where it is sent, and each connection.
 type hook struct {
 	seconds *prometheus.HistogramVec
+	dials   *prometheus.CounterVec
 }
 
 func newHook(reg prometheus.Registerer) *hook {
-	return &hook{seconds: promauto.With(reg).NewHistogramVec(prometheus.HistogramOpts{
-		Name:                            "redis_command_duration_seconds",
-		Help:                            "Time from sending a Redis command to its answer; a pipeline counts once.",
-		Buckets:                         []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
-		NativeHistogramBucketFactor:     1.1,
-		NativeHistogramMaxBucketNumber:  160,
-		NativeHistogramMinResetDuration: time.Hour,
-	}, []string{"command", "result"})}
+	f := promauto.With(reg)
+	h := &hook{
+		seconds: f.NewHistogramVec(measure.Histogram("redis_client_command_duration_seconds",
+			"From sending a Redis command to its answer, by result: ok, refused (an error that Redis answered) or failed. A pipeline counts once.",
+			[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}), []string{"command", "result"}),
+		dials: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "redis_client_dials_total",
+			Help: "Connections to Redis that were tried to open, by result: ok or failed.",
+		}, []string{"result"}),
+	}
+	for _, result := range []string{"ok", "failed"} {
+		h.dials.WithLabelValues(result)
+	}
+	return h
 }
 
-func (h *hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (h *hook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := next(ctx, network, addr)
+		h.dials.WithLabelValues(result(err)).Inc()
+		return conn, err
+	}
+}
 
 func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmd)
-		h.observe(cmd.Name(), start, err)
+		h.observe(ctx, cmd.Name(), start, err)
 		return err
 	}
 }
@@ -149,33 +163,45 @@ func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmds)
-		h.observe("pipeline", start, err)
+		h.observe(ctx, "pipeline", start, err)
 		return err
 	}
 }
 
-func (h *hook) observe(command string, start time.Time, err error) {
-	result := "ok"
-	var answer redis.Error
-	switch {
-	case err == nil || errors.Is(err, redis.Nil):
-	case errors.As(err, &answer):
-		result = "refused"
-	default:
-		result = "failed"
+func (h *hook) observe(ctx context.Context, command string, start time.Time, err error) {
+	took := time.Since(start).Seconds()
+	measure.Observe(ctx, h.seconds.WithLabelValues(command, result(err)), took)
+}
+
+func result(err error) string {
+	if err == nil || errors.Is(err, redis.Nil) {
+		return "ok"
 	}
-	h.seconds.WithLabelValues(command, result).Observe(time.Since(start).Seconds())
+	if _, answered := errors.AsType[redis.Error](err); answered {
+		return "refused"
+	}
+	return "failed"
 }
 
 // registerPool shows the connection pool as metrics.
-func registerPool(rdb redis.UniversalClient, reg prometheus.Registerer) {
-	gauge := func(name, help string, value func(*redis.PoolStats) uint32) {
-		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help},
-			func() float64 { return float64(value(rdb.PoolStats())) })
+func registerPool(rdb redis.UniversalClient, size int, reg prometheus.Registerer) {
+	f := promauto.With(reg)
+	gauge := func(name, help string, value func(*redis.PoolStats) float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(rdb.PoolStats()) })
 	}
-	gauge("redis_pool_connections", "Open connections to Redis.", func(s *redis.PoolStats) uint32 { return s.TotalConns })
-	gauge("redis_pool_idle_connections", "Open connections to Redis that nobody uses now.", func(s *redis.PoolStats) uint32 { return s.IdleConns })
-	promauto.With(reg).NewCounterFunc(prometheus.CounterOpts{
-		Name: "redis_pool_timeouts_total", Help: "Commands that found no free connection in time.",
-	}, func() float64 { return float64(rdb.PoolStats().Timeouts) })
+	counter := func(name, help string, value func(*redis.PoolStats) float64) {
+		f.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return value(rdb.PoolStats()) })
+	}
+	gauge("redis_client_pool_connections", "Open connections to Redis.",
+		func(s *redis.PoolStats) float64 { return float64(s.TotalConns) })
+	gauge("redis_client_pool_idle_connections", "Open connections to Redis that nobody uses now.",
+		func(s *redis.PoolStats) float64 { return float64(s.IdleConns) })
+	gauge("redis_client_pool_max_connections", "Connections that may be open to one Redis server.",
+		func(*redis.PoolStats) float64 { return float64(size) })
+	counter("redis_client_pool_waits_total", "Commands that waited for a free connection.",
+		func(s *redis.PoolStats) float64 { return float64(s.WaitCount) })
+	counter("redis_client_pool_wait_seconds_total", "How long commands waited for a free connection.",
+		func(s *redis.PoolStats) float64 { return time.Duration(s.WaitDurationNs).Seconds() })
+	counter("redis_client_pool_timeouts_total", "Commands that found no free connection in time.",
+		func(s *redis.PoolStats) float64 { return float64(s.Timeouts) })
 }

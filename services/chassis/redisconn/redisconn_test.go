@@ -262,7 +262,7 @@ func counts(t *testing.T, reg *prometheus.Registry) map[string]uint64 {
 	}
 	n := map[string]uint64{}
 	for _, f := range families {
-		if f.GetName() != "redis_command_duration_seconds" {
+		if f.GetName() != "redis_client_command_duration_seconds" {
 			continue
 		}
 		for _, m := range f.GetMetric() {
@@ -304,7 +304,8 @@ func TestMetrics(t *testing.T) {
 	for _, f := range families {
 		names = append(names, f.GetName())
 	}
-	const want = "redis_command_duration_seconds redis_pool_connections redis_pool_idle_connections redis_pool_timeouts_total"
+	const want = "redis_client_command_duration_seconds redis_client_dials_total redis_client_pool_connections redis_client_pool_idle_connections " +
+		"redis_client_pool_max_connections redis_client_pool_timeouts_total redis_client_pool_wait_seconds_total redis_client_pool_waits_total"
 	if strings.Join(names, " ") != want {
 		t.Errorf("the metrics are %v", names)
 	}
@@ -377,5 +378,23 @@ func TestOneServerSentinelOrCluster(t *testing.T) {
 	}
 	if o := cluster.Options(); !o.ContextTimeoutEnabled || o.DialerRetries != 1 || o.ReadTimeout != 500*time.Millisecond || o.MaxActiveConns != 16 {
 		t.Errorf("the cluster's options are %+v", o)
+	}
+}
+
+// TestMetricsCost: what a command's metrics cost beside the command.
+func TestMetricsCost(t *testing.T) {
+	send := redisconn.Measured(prometheus.NewRegistry(), func(context.Context, redis.Cmder) error { return nil })
+	cmd := redis.NewCmd(t.Context(), "evalsha", "sum", 1, "key")
+	if got := testing.AllocsPerRun(1000, func() { _ = send(t.Context(), cmd) }); got > 0 {
+		t.Errorf("the metrics of a command take %v allocations, want none", got)
+	}
+}
+
+func BenchmarkMetrics(b *testing.B) {
+	send := redisconn.Measured(prometheus.NewRegistry(), func(context.Context, redis.Cmder) error { return nil })
+	cmd := redis.NewCmd(b.Context(), "evalsha", "sum", 1, "key")
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = send(b.Context(), cmd)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -48,19 +47,15 @@ func ValidTarget(target string) error {
 
 // NewClientMetrics returns the metrics of this process's calls, registered; all
 // its connections share them.
-func NewClientMetrics(reg prometheus.Registerer) *grpcprom.ClientMetrics {
-	m := grpcprom.NewClientMetrics(grpcprom.WithClientHandlingTimeHistogram(histogram))
-	reg.MustRegister(m)
-	return m
-}
+func NewClientMetrics(reg prometheus.Registerer) *Metrics { return newMetrics(reg, "client") }
 
 // Dial returns a connection to all replicas of target (see ValidTarget); it
 // does not wait for one to answer. The caller closes it.
-func Dial(target string, metrics *grpcprom.ClientMetrics) (*grpc.ClientConn, error) {
+func Dial(target string, metrics *Metrics, further ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if err := ValidTarget(target); err != nil {
 		return nil, fmt.Errorf("target: %w", err)
 	}
-	options := []grpc.DialOption{
+	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"` + spread + `":{}}],"healthCheckConfig":{"serviceName":""}}`),
 		grpc.WithDisableServiceConfig(),
@@ -73,9 +68,9 @@ func Dial(target string, metrics *grpcprom.ClientMetrics) (*grpc.ClientConn, err
 			MinConnectTimeout: time.Second,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientKeepalive, Timeout: 3 * time.Second, PermitWithoutStream: true}),
-		grpc.WithChainUnaryInterceptor(metrics.UnaryClientInterceptor()),
-		grpc.WithChainStreamInterceptor(metrics.StreamClientInterceptor()),
-	}
+		grpc.WithChainUnaryInterceptor(metrics.unaryClient),
+		grpc.WithChainStreamInterceptor(metrics.streamClient),
+	}, further...)
 	registerSpread()
 	if !strings.HasPrefix(target, "dns:///") {
 		target = list{}.Scheme() + ":///" + target

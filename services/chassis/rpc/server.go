@@ -16,7 +16,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -34,9 +33,6 @@ const servedBy = "served-by"
 // less, the caller would only learn that its deadline passed.
 const meaningfulWork = 5 * time.Millisecond
 
-// buckets cover a hop on one machine to a caller's whole deadline, in seconds.
-var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
-
 // Server is a gRPC server that chassis.Run can run. Register services on the
 // embedded *grpc.Server before that.
 type Server struct {
@@ -45,19 +41,19 @@ type Server struct {
 }
 
 // NewServer returns a server with metrics, health and bounds. instance is the
-// replica's name, sent with every answer.
-func NewServer(log *slog.Logger, reg prometheus.Registerer, instance string) *Server {
-	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(histogram))
-	reg.MustRegister(metrics)
+// replica's name, sent with every answer. Interceptors among the further options
+// see the errors as the service returns them.
+func NewServer(log *slog.Logger, reg prometheus.Registerer, instance string, further ...grpc.ServerOption) *Server {
+	metrics := newMetrics(reg, "server")
 	answers := answers{log, metadata.Pairs(servedBy, instance)}
 	s := &Server{
-		Server: grpc.NewServer(
-			grpc.ChainUnaryInterceptor(metrics.UnaryServerInterceptor(), answers.unary),
-			grpc.ChainStreamInterceptor(metrics.StreamServerInterceptor(), answers.stream),
+		Server: grpc.NewServer(append([]grpc.ServerOption{
+			grpc.ChainUnaryInterceptor(metrics.unaryServer, answers.unary),
+			grpc.ChainStreamInterceptor(metrics.streamServer, answers.stream),
 			grpc.MaxConcurrentStreams(250),
-			grpc.MaxRecvMsgSize(256<<10),
-			grpc.MaxHeaderListSize(16<<10),
-			grpc.ConnectionTimeout(5*time.Second),
+			grpc.MaxRecvMsgSize(256 << 10),
+			grpc.MaxHeaderListSize(16 << 10),
+			grpc.ConnectionTimeout(5 * time.Second),
 			grpc.KeepaliveParams(keepalive.ServerParameters{
 				MaxConnectionAge:      3 * time.Minute,
 				MaxConnectionAgeGrace: 30 * time.Second,
@@ -68,18 +64,11 @@ func NewServer(log *slog.Logger, reg prometheus.Registerer, instance string) *Se
 				MinTime:             clientKeepalive / 2,
 				PermitWithoutStream: true,
 			}),
-		),
+		}, further...)...),
 		health: health.NewServer(),
 	}
 	grpc_health_v1.RegisterHealthServer(s.Server, s.health)
 	return s
-}
-
-func histogram(o *prometheus.HistogramOpts) {
-	o.Buckets = buckets
-	o.NativeHistogramBucketFactor = 1.1
-	o.NativeHistogramMaxBucketNumber = 160
-	o.NativeHistogramMinResetDuration = time.Hour
 }
 
 // answers is the server's interceptors: they name the replica, turn panics and
@@ -111,7 +100,7 @@ func (a answers) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 func (a answers) guard(ctx context.Context, method string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			a.log.Error("panic", "method", method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			a.log.ErrorContext(ctx, "panic", "method", method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = fault.New(fault.Internal, "internal", "Something went wrong on our side.")
 		}
 	}()
@@ -121,9 +110,9 @@ func (a answers) guard(ctx context.Context, method string, call func() error) (e
 	f := fault.From(err)
 	switch {
 	case f.Kind == fault.Internal:
-		a.log.Error("call failed", "method", method, "err", err)
+		a.log.ErrorContext(ctx, "call failed", "method", method, "err", err)
 	case f.Kind == fault.Unavailable && !errors.Is(ctx.Err(), context.Canceled):
-		a.log.Warn("call failed", "method", method, "err", err)
+		a.log.WarnContext(ctx, "call failed", "method", method, "err", err)
 	}
 	return f
 }
