@@ -45,6 +45,9 @@ type Settings struct {
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"2s"`
 	// TryTimeout bounds one try of one call.
 	TryTimeout time.Duration `env:"TRY_TIMEOUT" envDefault:"600ms"`
+	// RequestLogLevel is the level of the line that each request is logged with,
+	// if it did not fail; below LogLevel there is none.
+	RequestLogLevel slog.Level `env:"REQUEST_LOG_LEVEL" envDefault:"info"`
 }
 
 // Base returns the settings that every service has.
@@ -127,6 +130,7 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 	// Few calls hash a password, too few to earn a budget of their own.
 	g.passwords.budget = g.authBackend.budget
 	g.mux = g.newMux()
+	g.show(reg)
 	return g, nil
 }
 

@@ -6,54 +6,88 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"coatcheck/chassis/measure"
 )
 
 // statusClientGone is what the metrics and the log show for a request whose
 // client went away before there was an answer.
 const statusClientGone = 499
 
-var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+var knownMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+// The results of a logical call, as metrics show them.
+const (
+	callAnswered = iota
+	callUnavailable
+	callCanceled
+)
+
+var callResults = [...]string{"answered", "unavailable", "canceled"}
 
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	calls    *prometheus.CounterVec
 	retries  *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	labels := []string{"route", "method", "code"}
 	f := promauto.With(reg)
 	return &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "http_requests_total",
-			Help: "Requests answered.",
-		}, labels),
-		duration: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name:                            "http_request_duration_seconds",
-			Help:                            "From the end of a request's headers to the end of its answer.",
-			Buckets:                         []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
-			NativeHistogramBucketFactor:     1.1,
-			NativeHistogramMaxBucketNumber:  160,
-			NativeHistogramMinResetDuration: time.Hour,
-		}, labels),
+			Help: "Requests answered, by the pattern of their path, method (GET stands for HEAD too) and status; 499 is a client that went away.",
+		}, []string{"route", "method", "code"}),
+		duration: f.NewHistogramVec(measure.Histogram("http_request_duration_seconds",
+			"From the end of a request's headers to the end of its answer.",
+			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}), []string{"route", "method"}),
 		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "http_requests_in_flight",
 			Help: "Requests being answered.",
 		}),
+		calls: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "coatcheck_gateway_calls_total",
+			Help: "Logical calls to a service, by the tries that each took and its result: answered, unavailable (after the last try) or canceled (the client went away).",
+		}, []string{"backend", "tries", "result"}),
 		retries: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_retries_total",
-			Help: "Calls to a service that were tried again.",
+			Name: "coatcheck_gateway_retries_total",
+			Help: "Tries of a call to a service after the first one.",
 		}, []string{"backend"}),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_retries_refused_total",
+			Name: "coatcheck_gateway_retries_refused_total",
 			Help: "Calls to a service that were not tried again because the budget was spent.",
 		}, []string{"backend"}),
+	}
+}
+
+// expect makes the series of a route's failures exist from the start, so that
+// the first failure is an increase.
+func (m *metrics) expect(pattern string) {
+	method, route, _ := strings.Cut(pattern, " ")
+	m.requests.WithLabelValues(route, method, "500")
+	m.requests.WithLabelValues(route, method, "503")
+}
+
+// show shows what of the gateway has a value at every moment.
+func (g *Gateway) show(reg prometheus.Registerer) {
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
+		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value)
+	}
+	gauge("coatcheck_gateway_slots", "Requests that may be worked on at once.", nil,
+		func() float64 { return float64(cap(g.slots)) })
+	gauge("coatcheck_gateway_slots_in_use", "Requests being worked on.", nil,
+		func() float64 { return float64(len(g.slots)) })
+	for name, b := range map[string]*backend{"cart": g.cartBackend, "auth": g.authBackend} {
+		gauge("coatcheck_gateway_retry_budget", "Retries that the budget of a service allows now.", prometheus.Labels{"backend": name},
+			func() float64 { return float64(b.budget.left()) })
 	}
 }
 
@@ -61,30 +95,41 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // they are the client's words.
 func (g *Gateway) observe(a *answer, r *http.Request, start time.Time) {
 	g.metrics.inFlight.Dec()
-	route, method, status := a.route, r.Method, a.status
+	_, route, _ := strings.Cut(a.route, " ")
+	method, status := r.Method, a.status
 	if route == "" {
 		route = "unmatched"
 	}
-	if !slices.Contains(knownMethods, method) {
+	switch {
+	case method == http.MethodHead:
+		method = http.MethodGet
+	case !slices.Contains(knownMethods, method):
 		method = "OTHER"
 	}
 	if status >= 500 && r.Context().Err() == context.Canceled {
 		status = statusClientGone
 	}
-	code, took := strconv.Itoa(status), time.Since(start)
-	g.metrics.requests.WithLabelValues(route, method, code).Inc()
-	g.metrics.duration.WithLabelValues(route, method, code).Observe(took.Seconds())
+	took := time.Since(start)
+	finishSpan(r.Context(), route, method, status)
+	g.metrics.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
+	measure.Observe(r.Context(), g.metrics.duration.WithLabelValues(route, method), took.Seconds())
 
-	attrs := []slog.Attr{
+	level := g.settings.RequestLogLevel
+	attrs := [...]slog.Attr{
 		slog.String("method", method),
 		slog.String("route", route),
 		slog.Int("status", status),
 		slog.Duration("duration", took),
+		{}, // left out if empty
 	}
-	level := slog.LevelDebug
-	if status >= 500 && route != "GET /readyz" { // there, 503 is an answer and not a failure
+	switch {
+	case route == "/livez" || route == "/readyz": // there, 503 is an answer and not a failure
+		level = slog.LevelDebug
+	case a.err != nil && status >= 500:
 		level = slog.LevelError
-		attrs = append(attrs, slog.Any("err", a.err))
+		attrs[4] = slog.Any("err", a.err)
+	case a.err != nil:
+		attrs[4] = slog.String("code", toRefusal(a.err).code)
 	}
-	g.log.LogAttrs(context.Background(), level, "request", attrs...)
+	g.log.LogAttrs(r.Context(), level, "request", attrs[:]...)
 }

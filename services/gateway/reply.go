@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/tracing"
 )
 
 // retryAfter is what 429 and 503 ask a client to wait, in seconds.
@@ -23,6 +24,7 @@ type problem struct {
 	Detail   string `json:"detail"`
 	Instance string `json:"instance"`
 	Code     string `json:"code"`
+	TraceID  string `json:"trace_id,omitzero"`
 	Cart     *cart  `json:"cart,omitzero"`
 }
 
@@ -142,6 +144,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		Detail:   p.detail,
 		Instance: r.URL.EscapedPath(),
 		Code:     p.code,
+		TraceID:  tracing.ID(r.Context()),
 		Cart:     p.cart,
 	})
 	if err != nil {
@@ -159,7 +162,7 @@ func (g *Gateway) recover(a *answer, r *http.Request) {
 	if p == http.ErrAbortHandler || a.status != 0 {
 		panic(http.ErrAbortHandler) // the answer is begun: only a cut says that it is not whole
 	}
-	g.log.Error("panic", "route", a.route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	g.log.ErrorContext(r.Context(), "panic", "route", a.route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	g.fail(a, r, fault.New(fault.Internal, "internal", "Something went wrong on our side."))
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,17 +25,37 @@ const (
 type backend struct {
 	tryTimeout time.Duration
 	budget     *budget
+	calls      [maxTries + 1][len(callResults)]prometheus.Counter
 	retries    prometheus.Counter
 	refused    prometheus.Counter
 }
 
 func newBackend(name string, tryTimeout time.Duration, m *metrics, now func() time.Time) *backend {
-	return &backend{
+	b := &backend{
 		tryTimeout: tryTimeout,
 		budget:     &budget{now: now},
 		retries:    m.retries.WithLabelValues(name),
 		refused:    m.refused.WithLabelValues(name),
 	}
+	for try := 1; try <= maxTries; try++ {
+		for i, result := range callResults {
+			b.calls[try][i] = m.calls.WithLabelValues(name, strconv.Itoa(try), result)
+		}
+	}
+	return b
+}
+
+// count counts a logical call that is over.
+func (b *backend) count(ctx context.Context, tries int, err error) {
+	result := callAnswered
+	switch {
+	case !fault.Is(err, fault.Unavailable):
+	case ctx.Err() == context.Canceled:
+		result = callCanceled
+	default:
+		result = callUnavailable
+	}
+	b.calls[tries][result].Inc()
 }
 
 // ask makes one logical call: up to three tries, each at another replica as long
@@ -44,12 +65,14 @@ func newBackend(name string, tryTimeout time.Duration, m *metrics, now func() ti
 //
 // "overloaded" says that nothing was done. Where a try before may have done it,
 // that one's error is answered instead.
-func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (*Resp, string, error) {
+func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
 	defer b.budget.begin()()
+	try := 1
+	defer func() { b.count(ctx, try, err) }()
 	ctx = rpc.NewCall(ctx)
 	var doubt error
-	for try := 1; ; try++ {
-		resp, replica, err := once(ctx, b, method, req, try)
+	for ; ; try++ {
+		resp, replica, err = once(ctx, b, method, req, try)
 		if fault.Is(err, fault.Unavailable) {
 			b.budget.fail()
 			if fault.From(err).Code != "overloaded" {
@@ -66,6 +89,7 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 			return resp, replica, err
 		}
 		b.retries.Inc()
+		retried(ctx, try)
 		select {
 		case <-ctx.Done():
 			return resp, replica, err
@@ -132,6 +156,21 @@ func (b *budget) fail() {
 func (b *budget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.allowed() == 0 {
+		return false
+	}
+	b.current().retries++
+	return true
+}
+
+// left is how many retries the budget allows now.
+func (b *budget) left() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.allowed()
+}
+
+func (b *budget) allowed() int {
 	now := b.current()
 	oldest := now.at - int64(len(b.seconds)) + 1
 	wellAt := int64(0)
@@ -150,11 +189,7 @@ func (b *budget) spend() bool {
 			retries += s.retries
 		}
 	}
-	if retries >= max(minBudget, peak, calls/5) {
-		return false
-	}
-	now.retries++
-	return true
+	return max(0, max(minBudget, peak, calls/5)-retries)
 }
 
 func (b *budget) current() *second {

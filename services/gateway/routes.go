@@ -50,6 +50,7 @@ func (g *Gateway) routes() []route {
 func (g *Gateway) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, rt := range g.routes() {
+		g.metrics.expect(rt.pattern)
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			err := rt.handle(w, r)
 			if err != nil {

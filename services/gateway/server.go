@@ -16,16 +16,21 @@ type Server struct {
 	http    *http.Server
 }
 
-// NewServer returns a server with bounds on what a connection may hold.
-func NewServer(g *Gateway) *Server {
+// NewServer returns a server with bounds on what a connection may hold. around,
+// if given, wraps the gateway's handler.
+func NewServer(g *Gateway, around ...func(http.Handler) http.Handler) *Server {
 	const readTimeout = 10 * time.Second
+	var handler http.Handler = g
+	for _, wrap := range around {
+		handler = wrap(handler)
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &Server{
 		gateway: g,
 		http: &http.Server{
-			Handler:                      g,
+			Handler:                      handler,
 			Protocols:                    protocols,
 			HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 100, SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
 			DisableGeneralOptionsHandler: true,

@@ -70,7 +70,7 @@ func newShop(t testing.TB) *shop { return newShopWith(t, testSettings(), 1) }
 
 func newShopWith(t testing.TB, settings Settings, replicas int) *shop {
 	t.Helper()
-	s := &shop{reg: prometheus.NewRegistry(), logged: &lockedBuffer{}, cartStore: newCartStore(), authStore: newAuthStore()}
+	s := &shop{reg: chassis.NewRegistry(), logged: &lockedBuffer{}, cartStore: newCartStore(), authStore: newAuthStore()}
 	var cartAddrs, authAddrs []string
 	for i := range replicas {
 		cart := &fakeCart{cartStore: s.cartStore}
@@ -80,7 +80,7 @@ func newShopWith(t testing.TB, settings Settings, replicas int) *shop {
 		_, addr = serveRPC(t, fmt.Sprintf("auth-%d", i+1), func(r *rpc.Server) { authv1.RegisterAuthServiceServer(r, auth) })
 		s.fakeAuths, authAddrs = append(s.fakeAuths, auth), append(authAddrs, addr)
 	}
-	metrics := rpc.NewClientMetrics(prometheus.NewRegistry())
+	metrics := rpc.NewClientMetrics(s.reg)
 	cart, err := rpc.Dial(strings.Join(cartAddrs, ","), metrics)
 	if err != nil {
 		t.Fatal(err)

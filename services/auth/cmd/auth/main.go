@@ -6,25 +6,35 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"coatcheck/auth"
 	"coatcheck/chassis"
 	"coatcheck/chassis/config"
 	"coatcheck/chassis/redisconn"
 	"coatcheck/chassis/rpc"
+	"coatcheck/chassis/tracing"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
 
 func main() {
 	settings := config.MustLoad[auth.Settings]()
 	log := chassis.NewLogger("auth", settings.Settings)
+	traces, err := tracing.Start(context.Background(), log, "auth", settings.InstanceName())
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		os.Exit(1)
+	}
 	registry := chassis.NewRegistry()
 	rdb := redisconn.Open(settings.Redis, registry)
+	redisconn.Trace(rdb, traces.Tracer())
 	service, err := auth.New(settings, auth.NewRedisStore(rdb), time.Now)
 	if err != nil {
 		log.Error("cannot start", "err", err)
 		os.Exit(1)
 	}
-	server := rpc.NewServer(log, registry, settings.InstanceName())
+	server := rpc.NewServer(log, registry, settings.InstanceName(),
+		append(traces.ServerOptions(), grpc.ChainUnaryInterceptor(auth.Measured(registry)))...)
 	authv1.RegisterAuthServiceServer(server, service)
 
 	err = chassis.Run(context.Background(), chassis.Service{
@@ -35,7 +45,10 @@ func main() {
 		Addr:     settings.Addr,
 		Part:     server,
 		Ready:    func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
-		Close:    func() { _ = rdb.Close() },
+		Close: func() {
+			_ = rdb.Close()
+			traces.Close()
+		},
 	})
 	if err != nil {
 		log.Error("stopped", "err", err)

@@ -13,6 +13,7 @@ import (
 	"coatcheck/chassis/config"
 	"coatcheck/chassis/redisconn"
 	"coatcheck/chassis/rpc"
+	"coatcheck/chassis/tracing"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
@@ -30,8 +31,13 @@ func run(s cart.Settings) error {
 		return err
 	}
 	log := chassis.NewLogger("cart", s.Settings)
+	traces, err := tracing.Start(context.Background(), log, "cart", s.InstanceName())
+	if err != nil {
+		return err
+	}
 	reg := chassis.NewRegistry()
 	rdb := redisconn.Open(s.Redis, reg)
+	redisconn.Trace(rdb, traces.Tracer())
 	store := redisstore.New(rdb, redisstore.Settings{
 		GuestCartLife: s.GuestCartLife,
 		UserCartLife:  s.UserCartLife,
@@ -40,8 +46,8 @@ func run(s cart.Settings) error {
 		Limits:        s.Limits(),
 		Now:           time.Now,
 	})
-	server := rpc.NewServer(log, reg, s.InstanceName())
-	cartv1.RegisterCartServiceServer(server, cart.NewServer(store, store, catalogue, s.Limits(), time.Now))
+	server := rpc.NewServer(log, reg, s.InstanceName(), traces.ServerOptions()...)
+	cartv1.RegisterCartServiceServer(server, cart.NewServer(cart.Measured(store, reg), store, catalogue, s.Limits(), time.Now))
 	return chassis.Run(context.Background(), chassis.Service{
 		Name:     "cart",
 		Settings: s.Settings,
@@ -50,6 +56,9 @@ func run(s cart.Settings) error {
 		Addr:     s.Addr,
 		Part:     server,
 		Ready:    func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
-		Close:    func() { _ = rdb.Close() },
+		Close: func() {
+			_ = rdb.Close()
+			traces.Close()
+		},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"coatcheck/chassis"
 	"coatcheck/chassis/config"
 	"coatcheck/chassis/rpc"
+	"coatcheck/chassis/tracing"
 	"coatcheck/gateway"
 )
 
@@ -23,13 +24,17 @@ func main() {
 }
 
 func run(settings gateway.Settings, log *slog.Logger) error {
-	registry := chassis.NewRegistry()
-	calls := rpc.NewClientMetrics(registry)
-	cart, err := rpc.Dial(settings.CartAddr, calls)
+	traces, err := tracing.Start(context.Background(), log, "gateway", settings.InstanceName())
 	if err != nil {
 		return err
 	}
-	auth, err := rpc.Dial(settings.AuthAddr, calls)
+	registry := chassis.NewRegistry()
+	calls := rpc.NewClientMetrics(registry)
+	cart, err := rpc.Dial(settings.CartAddr, calls, traces.DialOptions()...)
+	if err != nil {
+		return err
+	}
+	auth, err := rpc.Dial(settings.AuthAddr, calls, traces.DialOptions()...)
 	if err != nil {
 		return err
 	}
@@ -43,11 +48,12 @@ func run(settings gateway.Settings, log *slog.Logger) error {
 		Log:      log,
 		Registry: registry,
 		Addr:     settings.HTTPAddr,
-		Part:     gateway.NewServer(g),
+		Part:     gateway.NewServer(g, traces.HTTP),
 		Ready:    g.Ready,
 		Close: func() {
 			_ = cart.Close()
 			_ = auth.Close()
+			traces.Close()
 		},
 	})
 }

@@ -1,0 +1,75 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"coatcheck/chassis"
+	"coatcheck/chassis/fault"
+	"coatcheck/chassis/measuretest"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+// TestMeasured: log-ins, registrations and checks of sessions are counted by how
+// they ended, and nothing of who they were for.
+func TestMeasured(t *testing.T) {
+	reg := chassis.NewRegistry()
+	intercept := Measured(reg)
+	call := func(method string, req any, err error) {
+		answer := func(context.Context, any) (any, error) { return nil, err }
+		if _, got := intercept(t.Context(), req, &grpc.UnaryServerInfo{FullMethod: method}, answer); got != err {
+			t.Fatalf("the error became %v", got)
+		}
+	}
+	before := measuretest.Check(t, reg)
+	wrong := fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
+	away := fault.New(fault.Unavailable, "store_unavailable", "Away.")
+	for n := range 10_000 {
+		email := fmt.Sprintf("user-%d@example.org", n)
+		call(authv1.AuthService_Register_FullMethodName, &authv1.RegisterRequest{Email: email}, nil)
+		call(authv1.AuthService_LogIn_FullMethodName, &authv1.LogInRequest{Email: email}, nil)
+		call(authv1.AuthService_VerifySession_FullMethodName, &authv1.VerifySessionRequest{SessionToken: email}, nil)
+		call(authv1.AuthService_ListSessions_FullMethodName, &authv1.ListSessionsRequest{UserId: email}, nil)
+	}
+	for range 3 {
+		call(authv1.AuthService_LogIn_FullMethodName, nil, wrong)
+		call(authv1.AuthService_LogIn_FullMethodName, nil, fmt.Errorf("asking: %w", away))
+		call(authv1.AuthService_Register_FullMethodName, nil, fault.New(fault.Conflict, "email_taken", "Taken."))
+		call(authv1.AuthService_VerifySession_FullMethodName, nil, wrong)
+	}
+	if after := measuretest.Check(t, reg); after != before {
+		t.Errorf("%d series, and %d after 10000 users", before, after)
+	}
+	want := map[string]float64{
+		"coatcheck_auth_logins_total done": 10_000, "coatcheck_auth_logins_total unauthenticated": 3, "coatcheck_auth_logins_total unavailable": 3,
+		"coatcheck_auth_logins_total internal": 0, "coatcheck_auth_registrations_total done": 10_000, "coatcheck_auth_registrations_total conflict": 3,
+		"coatcheck_auth_session_checks_total done": 10_000, "coatcheck_auth_session_checks_total unauthenticated": 3,
+	}
+	got := counts(t, reg)
+	for name, n := range want {
+		if value, ok := got[name]; value != n || !ok {
+			t.Errorf("%s is %v, want %v; all: %v", name, value, n, got)
+		}
+	}
+}
+
+func counts(t *testing.T, reg prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if m.GetCounter() != nil && len(m.GetLabel()) == 1 {
+				all[f.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	return all
+}

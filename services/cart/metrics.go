@@ -1,0 +1,87 @@
+package cart
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"coatcheck/chassis/measure"
+)
+
+// Measured returns the store with what it is asked counted in reg.
+func Measured(store Store, reg prometheus.Registerer) Store {
+	m := &measured{
+		Store: store,
+		changes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+			Name: "coatcheck_cart_changes_total",
+			Help: "Changes that the store was asked for, by operation and result: done, replayed (made before under the same idempotency key), " +
+				"stale (the cart was at another version), refused (limits, a key used for another request, a cart that has moved), unavailable or internal.",
+		}, []string{"operation", "result"}),
+		lines: promauto.With(reg).NewHistogram(measure.Histogram("coatcheck_cart_lines",
+			"Lines of a cart, each time that one is answered whole.", []float64{0, 1, 2, 5, 10, 20, 50, 100})),
+	}
+	// From the start, so that the first of each is an increase.
+	for _, operation := range []string{"add", "set", "remove", "clear", "checkout", "merge"} {
+		for _, result := range []string{"done", "replayed", "stale", "refused", "unavailable", "internal"} {
+			m.changes.WithLabelValues(operation, result)
+		}
+	}
+	return m
+}
+
+type measured struct {
+	Store
+	changes *prometheus.CounterVec
+	lines   prometheus.Histogram
+}
+
+func (m *measured) Get(ctx context.Context, owner Owner) (Cart, error) {
+	c, err := m.Store.Get(ctx, owner)
+	if err == nil {
+		measure.Observe(ctx, m.lines, float64(len(c.Lines)))
+	}
+	return c, err
+}
+
+func (m *measured) Change(ctx context.Context, owner Owner, c Change) (Result, error) {
+	result, err := m.Store.Change(ctx, owner, c)
+	m.count(operationName(c), result.Replayed, err)
+	if err == nil && !c.Minimal {
+		measure.Observe(ctx, m.lines, float64(len(result.Cart.Lines)))
+	}
+	return result, err
+}
+
+func (m *measured) Checkout(ctx context.Context, owner Owner, op Operation, price func(Cart) (Order, error)) (Order, bool, error) {
+	order, replayed, err := m.Store.Checkout(ctx, owner, op, price)
+	m.count("checkout", replayed, err)
+	return order, replayed, err
+}
+
+func (m *measured) Merge(ctx context.Context, guest, user Owner) error {
+	err := m.Store.Merge(ctx, guest, user)
+	m.count("merge", false, err)
+	return err
+}
+
+func (m *measured) count(operation string, replayed bool, err error) {
+	result := measure.Result(err)
+	if err == nil && replayed {
+		result = "replayed"
+	}
+	m.changes.WithLabelValues(operation, result).Inc()
+}
+
+func operationName(c Change) string {
+	switch {
+	case c.Kind == Clear:
+		return "clear"
+	case c.Kind == Add:
+		return "add"
+	case c.Lines[0].Quantity == 0:
+		return "remove"
+	default:
+		return "set"
+	}
+}
