@@ -20,6 +20,7 @@ import (
 
 	"coatcheck/chassis/config"
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/measuretest"
 	"coatcheck/chassis/redisconn"
 	"coatcheck/chassis/redistest"
 )
@@ -309,6 +310,7 @@ func TestMetrics(t *testing.T) {
 	if strings.Join(names, " ") != want {
 		t.Errorf("the metrics are %v", names)
 	}
+	measuretest.Check(t, reg)
 }
 
 func TestPoolIsBounded(t *testing.T) {

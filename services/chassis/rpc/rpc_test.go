@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/measuretest"
 )
 
 // patience bounds every wait of these tests; none takes that long unless broken.
@@ -460,6 +461,7 @@ func TestMetricsHaveTheStandardNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		measuretest.Check(t, reg)
 		codes, timed := map[string]float64{}, uint64(0)
 		for _, f := range families {
 			for _, m := range f.GetMetric() {

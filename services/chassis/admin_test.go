@@ -1,0 +1,13 @@
+package chassis
+
+import (
+	"testing"
+
+	"coatcheck/chassis/measuretest"
+)
+
+func TestMetricsKeepTheConventions(t *testing.T) {
+	reg := NewRegistry()
+	newAdmin("cart", "cart-1", reg)
+	measuretest.Check(t, reg)
+}
