@@ -135,6 +135,12 @@ verify-proto: proto ## the protos are clean, and what is committed is what they 
 	cd proto && $(BIN)/buf lint && $(BIN)/buf format --diff --exit-code
 	@test -z "$$(git status --porcelain -- proto | tee -a /dev/stderr)" || { git diff -- proto; exit 1; }
 
+fix-metrics: go redis ## make helm/coatcheck/METRICS.md from what the services export
+	go test -count=1 -run '^TestMetricsPage$$' ./services/trial/e2e -update
+
+verify-metrics: fix-metrics ## what is committed is what the services export
+	@test -z "$$(git status --porcelain -- helm/coatcheck/METRICS.md | tee -a /dev/stderr)" || { git diff -- helm/coatcheck/METRICS.md; exit 1; }
+
 $(BIN)/.proto-tools: proto/tools/go.mod proto/tools/go.sum
 	GOWORK=off GOBIN=$(BIN) go -C proto/tools install tool && touch $@
 
@@ -166,4 +172,4 @@ clean: ## remove what was built; shops that run and their data stay
 
 .PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
   test-chart test-manifests fix-manifests verify-manifests verify-kind reproducible shellcheck \
-  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto redis strace clean
+  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis strace clean
