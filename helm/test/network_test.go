@@ -38,6 +38,7 @@ func outside() []place {
 		namespaced("ingress", "ingress", nil, tcp(80)),
 		namespaced("prometheus", "monitoring", map[string]string{"app.kubernetes.io/name": "prometheus"}, tcp(9090)),
 		namespaced("grafana", "monitoring", map[string]string{"app.kubernetes.io/name": "grafana"}, tcp(3000)),
+		namespaced("collector", "tracing", map[string]string{"app.kubernetes.io/name": "collector"}, tcp(4317)),
 		namespaced("neighbour", "shop", map[string]string{"app.kubernetes.io/name": "other"}, tcp(6379), tcp(9090)),
 		namespaced("other shop's cart", "shop", map[string]string{"app.kubernetes.io/name": "coatcheck", "app.kubernetes.io/instance": "other", "app.kubernetes.io/component": "cart"}, tcp(9090)),
 		{name: "host in 192.0.2.0", address: netip.MustParseAddr("192.0.2.7"), ports: web},
@@ -130,7 +131,7 @@ func anyPeer(allowed []networkingv1.NetworkPolicyPeer, p place) bool {
 	})
 }
 
-var everyone = []string{"auth", "cart", "dns", "gateway", "grafana", "host in 192.0.2.0", "ingress", "internet", "neighbour", "other shop's cart", "prometheus", "proxy", "redis", "test"}
+var everyone = []string{"auth", "cart", "collector", "dns", "gateway", "grafana", "host in 192.0.2.0", "ingress", "internet", "neighbour", "other shop's cart", "prometheus", "proxy", "redis", "test"}
 
 // TestPaths lists every open way of each shape: these and no other.
 func TestPaths(t *testing.T) {
@@ -163,7 +164,7 @@ func TestPaths(t *testing.T) {
 	for name, want := range map[string][]string{
 		"plain-http": open(own),
 		"kind":       open(own),
-		"everything": append(append(slices.Clone(own), "ingress > gateway:8080"), scraped("prometheus")...),
+		"everything": append(append(slices.Clone(own), "ingress > gateway:8080", "auth > collector:4317", "cart > collector:4317", "gateway > collector:4317"), scraped("prometheus")...),
 		"production": append(append(append(slices.Clone(inside), "ingress > gateway:8080"), anywhere("6380", "host in 192.0.2.0")...), append(scraped("prometheus"), scraped("grafana")...)...),
 		"sentinel":   open(inside, append(anywhere("6379", "host in 192.0.2.0", "internet", "neighbour"), anywhere("26379", "host in 192.0.2.0", "internet")...)...),
 		"cluster":    open(inside, anywhere("6379", "host in 192.0.2.0", "internet", "neighbour")...),

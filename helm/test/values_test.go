@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +55,9 @@ func TestRefused(t *testing.T) {
 		{"a node port without NodePort", plain + ",gateway.service.nodePort=30080", "NodePort"},
 		{"an Ingress for no host", plain + ",ingress.enabled=true", "publicURL"},
 		{"a route without a Gateway", "publicURL=https://shop.example.org,httpRoute.enabled=true", "parentRefs"},
+		{"a collector without a port", plain + ",tracing.endpoint=http://collector", "endpoint"},
+		{"a collector without a scheme", plain + ",tracing.endpoint=collector:4317", "endpoint"},
+		{"more traces than all", plain + ",tracing.samplerRatio=1.5", "samplerRatio"},
 		{"an empty peer", plain + ",networkPolicy.metricsFrom[0].cidr=0.0.0.0/0", "metricsFrom"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -155,6 +159,26 @@ func TestRollsWithCatalogue(t *testing.T) {
 	}
 	if sum(`{"currency": "EUR"}`) == sum(`{"currency": "USD"}`) {
 		t.Error("pods would keep the catalogue that they started with")
+	}
+}
+
+// TestTracing: a collector is named to every service in OpenTelemetry's own words, and none is named unasked.
+func TestTracing(t *testing.T) {
+	for name, want := range map[string]map[string]string{
+		"everything": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4317", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
+		"plain-http": {},
+	} {
+		for _, d := range shape(t, name).deployments {
+			got := map[string]string{}
+			for variable, value := range variables(d.Spec.Template.Spec.Containers[0]) {
+				if strings.HasPrefix(variable, "OTEL_") {
+					got[variable] = value
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("%s: %s has %v, want %v", name, d.Name, got, want)
+			}
+		}
 	}
 }
 

@@ -102,6 +102,13 @@ spec:
             {{- range $key, $value := $env }}
             - { name: COATCHECK_{{ $key }}, value: {{ include "coatcheck.plain" $value | quote }} }
             {{- end }}
+            {{- with $root.Values.tracing }}
+            {{- if .endpoint }}
+            - { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .endpoint | quote }} }
+            - { name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio }
+            - { name: OTEL_TRACES_SAMPLER_ARG, value: {{ .samplerRatio | quote }} }
+            {{- end }}
+            {{- end }}
           ports:
             - { name: {{ .port.name }}, containerPort: {{ .port.number }} }
             - { name: admin, containerPort: 9100 }
@@ -218,5 +225,11 @@ spec:
   egress:
     {{- include "coatcheck.egressDNS" $root | nindent 4 }}
     {{- toYaml .to | nindent 4 }}
+    {{- with $root.Values.tracing.endpoint }}
+    - ports: [{ protocol: TCP, port: {{ splitList ":" . | last }} }]
+      {{- with $root.Values.networkPolicy.tracesTo }}
+      to: {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- end }}
 {{- end }}
 {{- end }}
