@@ -26,8 +26,15 @@ const (
 
 // admin serves what only the operator sees, on a port of its own.
 type admin struct {
-	server *http.Server
-	state  atomic.Int32
+	server   *http.Server
+	state    atomic.Int32
+	draining atomic.Int64 // since when, in Unix nanoseconds; 0 before
+}
+
+// drain tells everyone who asks that the service drains from now on.
+func (a *admin) drain() {
+	a.draining.Store(time.Now().UnixNano())
+	a.state.Store(draining)
 }
 
 // NewRegistry returns a registry with the Go runtime's and the process's metrics.
@@ -39,16 +46,30 @@ func NewRegistry() *prometheus.Registry {
 	return reg
 }
 
-func newAdmin(service, instance string, reg *prometheus.Registry) *admin {
+func newAdmin(service string, s Settings, reg *prometheus.Registry) *admin {
 	a := &admin{}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "coatcheck_state",
 		Help: "0 starting, 1 ready, 2 draining.",
 	}, func() float64 { return float64(a.state.Load()) })
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "coatcheck_drain_seconds",
+		Help: "How long the service has drained; 0 while it does not.",
+	}, func() float64 {
+		since := a.draining.Load()
+		if since == 0 {
+			return 0
+		}
+		return time.Since(time.Unix(0, since)).Seconds()
+	})
+	promauto.With(reg).NewGauge(prometheus.GaugeOpts{
+		Name: "coatcheck_drain_limit_seconds",
+		Help: "How long a drain may take (settings DRAIN_DELAY and STOP_TIMEOUT).",
+	}).Set((s.DrainDelay + s.StopTimeout).Seconds())
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "coatcheck_build_info",
 		Help:        "1, with what was built and which replica runs it as labels.",
-		ConstLabels: buildInfo(service, instance),
+		ConstLabels: buildInfo(service, s.InstanceName()),
 	}, func() float64 { return 1 })
 
 	mux := http.NewServeMux()

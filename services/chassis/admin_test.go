@@ -8,6 +8,6 @@ import (
 
 func TestMetricsKeepTheConventions(t *testing.T) {
 	reg := NewRegistry()
-	newAdmin("cart", "cart-1", reg)
+	newAdmin("cart", Settings{Instance: "cart-1"}, reg)
 	measuretest.Check(t, reg)
 }

@@ -115,7 +115,7 @@ func Run(ctx context.Context, s Service) error {
 		return fmt.Errorf("%s: admin: %w", s.Name, err)
 	}
 	limitMemory("/sys/fs/cgroup")
-	admin := newAdmin(s.Name, s.Settings.InstanceName(), s.Registry)
+	admin := newAdmin(s.Name, s.Settings, s.Registry)
 	failed := make(chan error, 2)
 	serve := func(what string, serve func(net.Listener) error, on net.Listener) {
 		err := serve(on)
@@ -171,7 +171,7 @@ func awaitReady(ctx context.Context, s Service, admin *admin) {
 
 // drain goes through the order that the package comment gives the reasons for.
 func drain(s Service, admin *admin) {
-	admin.state.Store(draining)
+	admin.drain()
 	s.Part.Drain()
 	s.Log.Info("draining", "delay", s.Settings.DrainDelay)
 	time.Sleep(s.Settings.DrainDelay)

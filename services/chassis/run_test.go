@@ -263,8 +263,13 @@ func TestDrainOrder(t *testing.T) {
 	if again, _ := get(c.addr + "/asked"); again != asked {
 		t.Errorf("Ready was asked %s times, and %s when it had been ready", again, asked)
 	}
-	if metrics, _ := get(c.admin + "/metrics"); !strings.Contains(metrics, "coatcheck_state 2") || !strings.Contains(metrics, `instance_name="child-1"`) {
+	metrics, _ := get(c.admin + "/metrics")
+	if !strings.Contains(metrics, "coatcheck_state 2") || !strings.Contains(metrics, `instance_name="child-1"`) {
 		t.Error("the metrics do not say that child-1 drains")
+	}
+	limit := fmt.Sprintf("\ncoatcheck_drain_limit_seconds %g\n", (delay + 10*time.Second).Seconds())
+	if !strings.Contains(metrics, limit) || !strings.Contains(metrics, "\ncoatcheck_drain_seconds 0.") {
+		t.Errorf("the metrics do not say for how long it drains, and may:\n%s", metrics)
 	}
 
 	// After the delay it refuses, and the request under way goes on.

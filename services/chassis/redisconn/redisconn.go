@@ -98,6 +98,7 @@ func Open(s Settings, reg prometheus.Registerer) redis.UniversalClient {
 	})
 	rdb.AddHook(newHook(reg))
 	registerPool(rdb, s.PoolSize, reg)
+	reg.MustRegister(newInfo(rdb, s))
 	return rdb
 }
 
