@@ -57,7 +57,11 @@ func Up(ctx context.Context, program string, o Options, out io.Writer) error {
 		return fmt.Errorf("the supervisor's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(program, "supervise", "-port", strconv.Itoa(o.Port), "-state", o.State, "-bin", o.Bin)
+	args := []string{"supervise", "-port", strconv.Itoa(o.Port), "-state", o.State, "-bin", o.Bin}
+	if o.Watch != "" {
+		args = append(args, "-watch", o.Watch)
+	}
+	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -98,6 +102,9 @@ func upAlready(ctx context.Context, o Options, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "The shop is open already: http://%s\n", shop.Address)
+	if o.Watch != "" && shop.watch() == "" {
+		fmt.Fprintln(out, "It runs without a Prometheus: close it first to open it with one.")
+	}
 	hints(ctx, shop, out)
 	return nil
 }
@@ -128,6 +135,9 @@ func awaitUp(ctx context.Context, state string, pid int) (info, error) {
 // hints prints what to try next.
 func hints(ctx context.Context, shop info, out io.Writer) {
 	url := "http://" + shop.Address
+	if watch := shop.watch(); watch != "" {
+		fmt.Fprintf(out, "Prometheus watches it: http://%s\n", watch)
+	}
 	fmt.Fprintf(out, "Try, with a cookie jar that carries the ticket:\n")
 	curl := "  curl -s -b /tmp/coatcheck.jar -c /tmp/coatcheck.jar "
 	fmt.Fprintf(out, "%s%s/v1/cart\n", curl, url)
@@ -270,10 +280,11 @@ func condition(ctx context.Context, p Process) string {
 	if !(owner{PID: p.PID, Start: p.Start}).alive() {
 		return "gone"
 	}
-	if p.Admin == "" {
+	url := p.readyURL()
+	if url == "" {
 		return Running
 	}
-	if err := get(ctx, "http://"+p.Admin+"/readyz"); err != nil {
+	if err := get(ctx, url); err != nil {
 		return "not ready"
 	}
 	return "ready"

@@ -73,6 +73,9 @@ type Options struct {
 	Spares int
 	// RestartDelay is how long a process that ended stays away; 0 means a second.
 	RestartDelay time.Duration
+	// Watch, if set, is a folder with a folder rules, such as the chart, and has a
+	// Prometheus run beside the shop that evaluates them and scrapes whoever runs.
+	Watch string
 	// Env holds settings of a role's processes that go before the shop's own:
 	// {"cart": {"COATCHECK_MAX_LINES=1000"}}.
 	Env map[string][]string
@@ -93,9 +96,20 @@ type Process struct {
 	// names one process for ever.
 	Start    uint64 `json:"start"`
 	Address  string `json:"address"`
-	Admin    string `json:"admin,omitempty"` // where /readyz is asked; Redis has none
+	Admin    string `json:"admin,omitempty"` // where /readyz and /metrics are asked; Redis and Prometheus have none
 	Restarts int    `json:"restarts"`        // how often it was started again
 	State    string `json:"state"`
+}
+
+// readyURL is where the process says whether it is ready, "" if it says nothing.
+func (p Process) readyURL() string {
+	switch {
+	case p.Role == Prometheus:
+		return "http://" + p.Address + "/-/ready"
+	case p.Admin != "":
+		return "http://" + p.Admin + "/readyz"
+	}
+	return ""
 }
 
 // Shop is a running shop. Its methods may be called from many goroutines.
@@ -181,7 +195,7 @@ func (o Options) check() error {
 			return fmt.Errorf("no binary %s: run make build", filepath.Join(o.Bin, role))
 		}
 	}
-	return nil
+	return o.checkWatch()
 }
 
 func (s *Shop) open() error {
@@ -199,7 +213,11 @@ func (s *Shop) open() error {
 	s.front = &front{listener: lis}
 
 	port := lis.Addr().(*net.TCPAddr).Port
-	ports, release, err := reservePorts(1+2*(o.Gateways+o.Auths+o.Carts+3*o.Spares), port)
+	wanted := 1 + 2*(o.Gateways+o.Auths+o.Carts+3*o.Spares)
+	if o.Watch != "" {
+		wanted++
+	}
+	ports, release, err := reservePorts(wanted, port)
 	if err != nil {
 		_ = lis.Close()
 		return err
@@ -262,6 +280,13 @@ func (s *Shop) plan(files files, ports []int) error {
 	add(Auth, o.Auths)
 	add(Cart, o.Carts)
 	add(Gateway, o.Gateways)
+	if o.Watch != "" {
+		watch, err := s.planWatch(take())
+		if err != nil {
+			return err
+		}
+		s.children = append(s.children, watch)
+	}
 
 	// addresses are those under which one role finds another.
 	addresses := func(from, to string) (string, error) {
@@ -385,7 +410,10 @@ func (s *Shop) saved() {
 
 func (s *Shop) save() error {
 	info := info{Address: s.address, Supervisor: supervisor(), Processes: s.processes()}
-	return writeInfo(s.options.State, info)
+	if err := writeInfo(s.options.State, info); err != nil || s.options.Watch == "" {
+		return err
+	}
+	return s.saveTargets()
 }
 
 // Address is the public one, host:port.
@@ -502,13 +530,13 @@ func (s *Shop) stop(c *child) {
 }
 
 // Close stops the shop in order: the public address and the gateways, then auth
-// and cart, then Redis. It returns when every process has ended. The data stay.
+// and cart, then Redis, then who watched. It returns when every process has ended. The data stay.
 func (s *Shop) Close() {
 	s.close.Do(func() {
 		if s.front != nil {
 			_ = s.front.listener.Close()
 		}
-		for _, roles := range [][]string{{Gateway}, {Auth, Cart}, {Redis}} {
+		for _, roles := range [][]string{{Gateway}, {Auth, Cart}, {Redis}, {Prometheus}} {
 			var group sync.WaitGroup
 			for _, c := range s.children {
 				if s.starter != nil && slices.Contains(roles, c.Role) {
@@ -569,8 +597,8 @@ func serves(ctx context.Context, shop info) error {
 		if p.State != Running {
 			return fmt.Errorf("%s is %s", p.Name, p.State)
 		}
-		if p.Admin != "" {
-			if err := get(ctx, "http://"+p.Admin+"/readyz"); err != nil {
+		if url := p.readyURL(); url != "" {
+			if err := get(ctx, url); err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,6 +24,8 @@ func TestMain(m *testing.M) {
 	switch role := filepath.Base(os.Args[0]); {
 	case role == Gateway || role == Auth || role == Cart:
 		os.Exit(standIn(role))
+	case role == Prometheus:
+		os.Exit(watchStandIn(os.Args[1:]))
 	case len(os.Args) > 1 && os.Args[1] == "supervise":
 		os.Exit(superviseHere(os.Args[2:]))
 	}
@@ -76,6 +79,16 @@ func standIn(role string) int {
 		time.Sleep(600 * time.Millisecond)
 	}
 	return 0
+}
+
+// watchStandIn answers that it is ready, and scrapes nothing.
+func watchStandIn(args []string) int {
+	for _, arg := range args {
+		if addr, ok := strings.CutPrefix(arg, "--web.listen-address="); ok {
+			fmt.Fprintln(os.Stderr, http.ListenAndServe(addr, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+		}
+	}
+	return 1
 }
 
 func superviseHere(args []string) int {

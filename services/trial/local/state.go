@@ -24,6 +24,16 @@ type info struct {
 	Processes  []Process `json:"processes"`
 }
 
+// watch is the address of the shop's Prometheus, "" if there is none.
+func (i info) watch() string {
+	for _, p := range i.Processes {
+		if p.Role == Prometheus {
+			return p.Address
+		}
+	}
+	return ""
+}
+
 // files are those that the processes are given.
 type files struct {
 	signingKeys, redisPassword, redisConf string
@@ -117,6 +127,7 @@ func prepare(state string, redisPort int) (files, error) {
 		"appendonly yes",
 		"appendfsync always",
 		`save ""`,
+		"maxmemory 300mb", // as much as the chart gives it
 		"maxmemory-policy noeviction",
 		"",
 	}, "\n")

@@ -54,6 +54,9 @@ type Options struct {
 	// times as long, for what the scenario must have shown by then.
 	Length time.Duration
 	Bin    string // folder with the binaries of the shop
+	// Watch, if set, is a folder with rules for a Prometheus beside the shop, and
+	// dashboards that are drawn at the end.
+	Watch string
 
 	// Target is the URL of a shop that runs already, instead of one of the
 	// trial's own. Its faults are those of the scenario if that is for a cluster,
@@ -101,7 +104,7 @@ func prepare(dir string) (unlock func(), err error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("another trial runs in %s: choose another folder with -dir", dir)
 	}
-	for _, old := range []string{"shop", "history.jsonl", "report.html", "report.json"} {
+	for _, old := range []string{"shop", "dashboards", "history.jsonl", "report.html", "report.json"} {
 		if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
 			return nil, fmt.Errorf("the trial's folder: %w", err)
 		}
@@ -144,6 +147,9 @@ func record(ctx context.Context, o Options, path string) (err error) {
 		defer shop.Close()
 		t.env = fault.Env{Shop: shop, Network: network}
 		target = "http://" + shop.Address()
+		if o.Watch != "" {
+			fmt.Fprintf(o.Out, "Prometheus watches it: http://%s\n", t.watch())
+		}
 	}
 	if o.Scenario.Cluster {
 		if t.cluster, err = cluster.Open(ctx, o.Cluster); err != nil {
@@ -200,6 +206,11 @@ func record(ctx context.Context, o Options, path string) (err error) {
 		// What was not read, the checks miss.
 		fmt.Fprintf(t.view, "%v\n", err)
 	}
+	if t.Watch != "" {
+		if err := t.draw(ctx); err != nil {
+			return err
+		}
+	}
 	end.At, end.Missed = time.Since(t.start), t.traffic.Live().Missed
 	return t.history.Close(end)
 }
@@ -213,7 +224,7 @@ func open(ctx context.Context, o Options) (*local.Shop, *fault.Network, error) {
 	network := fault.NewNetwork()
 	options := local.Options{
 		State: filepath.Join(o.Dir, "shop"), Bin: o.Bin, Gateways: replicas, Auths: replicas, Carts: replicas,
-		Spares: o.Scenario.Spares, RestartDelay: restartDelay,
+		Spares: o.Scenario.Spares, RestartDelay: restartDelay, Watch: o.Watch,
 		Env: map[string][]string{
 			local.Cart: {"COATCHECK_CATALOGUE_FILE=" + file},
 			// Since the replicas share this machine's cores.

@@ -25,6 +25,7 @@ func runFlags(set *flag.FlagSet) func(context.Context, []string) error {
 	set.DurationVar(&o.Length, "length", 0, "of the traffic (default: the scenario's)")
 	set.StringVar(&o.Dir, "dir", "", "folder for the history, the report and the shop's logs (default .run/trial/SCENARIO beside the binaries' folder); what an earlier trial left there is replaced")
 	set.StringVar(&o.Bin, "bin", folder(), "folder of the binaries gateway, auth and cart")
+	set.StringVar(&o.Watch, "watch", "", "run a Prometheus beside the shop, with the rules in this folder, such as helm/coatcheck, and draw its dashboards into DIR/dashboards")
 	set.StringVar(&o.Target, "target", "", "URL of a shop that runs already, instead of one of the trial's own")
 	set.StringVar(&o.Cluster.Namespace, "namespace", "", "with -target and a scenario for a cluster: the shop's namespace; kubectl finds the cluster as it always does")
 	set.StringVar(&o.Cluster.Kubectl, "kubectl", "kubectl", "which kubectl")
@@ -51,6 +52,8 @@ func complete(o *run.Options, scenario string) error {
 		return errors.New("-fault-command is for -target; a shop of the trial's own has -scenario")
 	case !slices.Contains([]history.Class{history.Hidden, history.Gateway, history.Outage}, o.Class):
 		return fmt.Errorf("-fault-class %q: must be hidden, gateway or outage", o.Class)
+	case o.Target != "" && o.Watch != "":
+		return errors.New("-watch is for a shop of the trial's own, not for -target")
 	case o.Rate < 0 || o.Length < 0 || o.Every < 0:
 		return errors.New("-rate, -length and -fault-every must not be negative")
 	case scenario == "" && o.Target != "":

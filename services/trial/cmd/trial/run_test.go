@@ -29,6 +29,7 @@ func TestComplete(t *testing.T) {
 		"two ways to make faults":         {run.Options{Target: "http://shop", Command: "true", Cluster: cluster.Options{Namespace: "shop"}}, "pods", "-fault-command"},
 		"an unknown class":                {run.Options{Class: "harmless"}, "", "harmless"},
 		"a negative rate":                 {run.Options{Rate: -1}, "", "-rate"},
+		"a Prometheus for a target":       {run.Options{Target: "http://shop", Watch: "rules"}, "", "-watch"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.o.Class == "" {

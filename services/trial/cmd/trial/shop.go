@@ -19,6 +19,7 @@ func shopFlags(set *flag.FlagSet) (o *local.Options, finish func() error) {
 	set.IntVar(&o.Port, "port", 8080, "public port on 127.0.0.1")
 	set.StringVar(&o.State, "state", "", "folder of the shop's data, keys and logs (default .run/PORT beside the binaries' folder)")
 	set.StringVar(&o.Bin, "bin", folder(), "folder of the binaries gateway, auth and cart")
+	set.StringVar(&o.Watch, "watch", "", "with up: run a Prometheus beside it, with the rules in this folder, such as helm/coatcheck")
 	return o, func() error {
 		if o.Port < 0 || o.Port > 65535 {
 			return fmt.Errorf("-port %d: must be 0 to 65535", o.Port)
