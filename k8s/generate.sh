@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes base/coatcheck.yaml and install.yaml from the chart, here or in the folder that is named. Neither carries a
+# Makes base/coatcheck.yaml, install.yaml and overlays/kind/prometheus.yaml from the chart, here or in the folder that is named. Neither carries a
 # secret: README.md has the two lines that make them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +13,7 @@ render() {
     sed -e '/^ *app.kubernetes.io\/managed-by: Helm$/d' -e '/^ *helm.sh\/chart: /d'
 }
 
-mkdir -p "$into/base"
+mkdir -p "$into/base" "$into/overlays/kind"
 {
   echo "# Made by generate.sh from helm/coatcheck. Change that."
   render --set publicURL=https://shop.example.org
@@ -23,3 +23,7 @@ mkdir -p "$into/base"
   cat "$here/base/namespace.yaml"
   render --set plainHTTP=true
 } > "$into/install.yaml"
+{
+  echo "# Made by generate.sh from helm/coatcheck. Change that."
+  render --set plainHTTP=true,prometheus.enabled=true,prometheus.interval=5s --show-only templates/prometheus.yaml
+} > "$into/overlays/kind/prometheus.yaml"

@@ -16,7 +16,7 @@ func TestDrift(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"base/coatcheck.yaml", "install.yaml"} {
+	for _, file := range []string{"base/coatcheck.yaml", "install.yaml", "overlays/kind/prometheus.yaml"} {
 		made, err := os.ReadFile(filepath.Join(folder, file))
 		if err != nil {
 			t.Fatal(err)
@@ -71,13 +71,20 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// TestVersions: k8s/versions.env has the Redis that the chart takes.
+// TestVersions: k8s/versions.env has the images of others that the chart takes.
 func TestVersions(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(repository, "k8s", "versions.env"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "\nREDIS_IMAGE=" + shape(t, "plain-http").statefulSets[0].Spec.Template.Spec.Containers[0].Image + "\n"; !strings.Contains(string(text), want) {
-		t.Errorf("k8s/versions.env does not say%s", want)
+	image := map[string]string{}
+	for _, w := range shape(t, "everything").workloads() {
+		image[w.component()] = w.template.Spec.Containers[0].Image
+	}
+	for _, part := range []string{"redis", "prometheus", "grafana"} {
+		want := "\n" + strings.ToUpper(part) + "_IMAGE=" + image[part] + "\n"
+		if image[part] == "" || !strings.Contains(string(text), want) {
+			t.Errorf("k8s/versions.env does not say%s", want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,7 +126,17 @@ type workload struct {
 func (w workload) component() string { return w.template.Labels["app.kubernetes.io/component"] }
 
 // service says that it is one that must keep nothing.
-func (w workload) service() bool { return strings.HasPrefix(w.id, "Deployment ") }
+func (w workload) service() bool { return slices.Contains(parts, w.component()) }
+
+// parts are the services of the shop.
+var parts = []string{"gateway", "auth", "cart"}
+
+// stateless are the Deployments of the shop's services; others only watch them.
+func (m manifests) stateless() []*appsv1.Deployment {
+	return slices.DeleteFunc(slices.Clone(m.deployments), func(d *appsv1.Deployment) bool {
+		return !slices.Contains(parts, d.Spec.Template.Labels["app.kubernetes.io/component"])
+	})
+}
 
 func (m manifests) workloads() []workload {
 	var all []workload

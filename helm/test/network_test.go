@@ -36,8 +36,8 @@ func outside() []place {
 		namespaced("dns", "kube-system", map[string]string{"k8s-app": "kube-dns"}, tcp(53), corev1.ContainerPort{ContainerPort: 53, Protocol: corev1.ProtocolUDP}),
 		namespaced("proxy", "kube-system", map[string]string{"k8s-app": "kube-proxy"}, tcp(53)),
 		namespaced("ingress", "ingress", nil, tcp(80)),
-		namespaced("prometheus", "monitoring", map[string]string{"app.kubernetes.io/name": "prometheus"}, tcp(9090)),
-		namespaced("grafana", "monitoring", map[string]string{"app.kubernetes.io/name": "grafana"}, tcp(3000)),
+		namespaced("their prometheus", "monitoring", map[string]string{"app.kubernetes.io/name": "prometheus"}, tcp(9090)),
+		namespaced("their grafana", "monitoring", map[string]string{"app.kubernetes.io/name": "grafana"}, tcp(3000)),
 		namespaced("collector", "tracing", map[string]string{"app.kubernetes.io/name": "collector"}, tcp(4317)),
 		namespaced("neighbour", "shop", map[string]string{"app.kubernetes.io/name": "other"}, tcp(6379), tcp(9090)),
 		namespaced("other shop's cart", "shop", map[string]string{"app.kubernetes.io/name": "coatcheck", "app.kubernetes.io/instance": "other", "app.kubernetes.io/component": "cart"}, tcp(9090)),
@@ -131,7 +131,7 @@ func anyPeer(allowed []networkingv1.NetworkPolicyPeer, p place) bool {
 	})
 }
 
-var everyone = []string{"auth", "cart", "collector", "dns", "gateway", "grafana", "host in 192.0.2.0", "ingress", "internet", "neighbour", "other shop's cart", "prometheus", "proxy", "redis", "test"}
+var everyone = []string{"auth", "cart", "collector", "dns", "gateway", "host in 192.0.2.0", "ingress", "internet", "neighbour", "other shop's cart", "proxy", "redis", "test", "their grafana", "their prometheus"}
 
 // TestPaths lists every open way of each shape: these and no other.
 func TestPaths(t *testing.T) {
@@ -161,11 +161,12 @@ func TestPaths(t *testing.T) {
 	scraped := func(by string) []string {
 		return []string{by + " > auth:9100", by + " > cart:9100", by + " > gateway:9100"}
 	}
+	watched := append(dns("prometheus"), scraped("prometheus")...)
 	for name, want := range map[string][]string{
 		"plain-http": open(own),
-		"kind":       open(own),
-		"everything": append(append(slices.Clone(own), "ingress > gateway:8080", "auth > collector:4317", "cart > collector:4317", "gateway > collector:4317"), scraped("prometheus")...),
-		"production": append(append(append(slices.Clone(inside), "ingress > gateway:8080"), anywhere("6380", "host in 192.0.2.0")...), append(scraped("prometheus"), scraped("grafana")...)...),
+		"kind":       append(open(own), watched...),
+		"everything": slices.Concat(own, watched, dns("grafana"), []string{"grafana > prometheus:9090", "ingress > gateway:8080", "auth > collector:4317", "cart > collector:4317", "gateway > collector:4317", "ingress > prometheus:9090", "ingress > grafana:3000"}, scraped("their prometheus")),
+		"production": append(append(append(slices.Clone(inside), "ingress > gateway:8080"), anywhere("6380", "host in 192.0.2.0")...), append(scraped("their prometheus"), scraped("their grafana")...)...),
 		"sentinel":   open(inside, append(anywhere("6379", "host in 192.0.2.0", "internet", "neighbour"), anywhere("26379", "host in 192.0.2.0", "internet")...)...),
 		"cluster":    open(inside, anywhere("6379", "host in 192.0.2.0", "internet", "neighbour")...),
 	} {
@@ -180,12 +181,15 @@ func TestPaths(t *testing.T) {
 	for _, folder := range []string{"k8s base", "k8s overlays/kind", "k8s overlays/production", "k8s install.yaml"} {
 		t.Run(folder, func(t *testing.T) {
 			want := slices.DeleteFunc(open(own), func(way string) bool { return strings.HasPrefix(way, "test >") })
+			if folder == "k8s overlays/kind" {
+				want = append(want, watched...)
+			}
 			if folder == "k8s overlays/production" {
 				want = slices.DeleteFunc(want, func(way string) bool {
 					return strings.HasSuffix(way, "> gateway:8080") && !strings.HasPrefix(way, "ingress ")
 				})
-				want = append(want, scraped("prometheus")...)
-				want = append(want, scraped("grafana")...)
+				want = append(want, scraped("their prometheus")...)
+				want = append(want, scraped("their grafana")...)
 			}
 			equal(t, allowed(all[folder]), want)
 		})

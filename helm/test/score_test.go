@@ -20,6 +20,7 @@ var exceptions = []struct{ check, object, detail, reason string }{
 	{"pod-networkpolicy", "^(Deployment|StatefulSet) shop-(gateway|auth|cart|redis)$", "", "the shape small has no policies"},
 	{"service-type", "^Service .*-gateway$", "type NodePort", "chosen where there is no load balancer: in the shape small, and on kind"},
 	{"deployment-replicas", "^Deployment shop-(gateway|auth|cart)$", "", "the shape small has one pod of each"},
+	{"deployment-replicas", "-(prometheus|grafana)$", "", "to look at: a second one would have nothing that the first one has"},
 }
 
 // TestScore runs kube-score on every shape. An exception that nothing needs any more is a fault too.

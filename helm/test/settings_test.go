@@ -94,7 +94,7 @@ func TestSettings(t *testing.T) {
 
 // TestPorts: the chart leaves the ports to the services' defaults, so they must be the ones that it names.
 func TestPorts(t *testing.T) {
-	for _, d := range shape(t, "plain-http").deployments {
+	for _, d := range shape(t, "plain-http").stateless() {
 		service := d.Spec.Template.Labels["app.kubernetes.io/component"]
 		defaults := declared(t, service)
 		for _, p := range d.Spec.Template.Spec.Containers[0].Ports {
@@ -120,7 +120,7 @@ func TestBinaries(t *testing.T) {
 		}
 	}
 	for name, m := range everything(t) {
-		for _, d := range m.deployments {
+		for _, d := range m.stateless() {
 			service := d.Spec.Template.Labels["app.kubernetes.io/component"]
 			t.Run(name+"/"+service, func(t *testing.T) {
 				env := environ(t, m, d.Spec.Template.Spec, nil)
@@ -138,7 +138,7 @@ func TestBinaries(t *testing.T) {
 	}
 	// The same must fail where it should.
 	m := shape(t, "plain-http")
-	for _, d := range m.deployments {
+	for _, d := range m.stateless() {
 		env := environ(t, m, d.Spec.Template.Spec, map[string]string{"COATCHECK_DRAIN_DELAY": "soon"})
 		service := d.Spec.Template.Labels["app.kubernetes.io/component"]
 		if answers := start(t, filepath.Join(bin, service), env, d.Spec.Template.Spec.Containers[0]); answers != nil {

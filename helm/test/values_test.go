@@ -58,6 +58,8 @@ func TestRefused(t *testing.T) {
 		{"a collector without a port", plain + ",tracing.endpoint=http://collector", "endpoint"},
 		{"a collector without a scheme", plain + ",tracing.endpoint=collector:4317", "endpoint"},
 		{"more traces than all", plain + ",tracing.samplerRatio=1.5", "samplerRatio"},
+		{"a Grafana without a Prometheus", plain + ",grafana.enabled=true", "prometheus.enabled"},
+		{"a Prometheus that moves", plain + ",prometheus.image.tag=latest", "tag"},
 		{"an empty peer", plain + ",networkPolicy.metricsFrom[0].cidr=0.0.0.0/0", "metricsFrom"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -233,15 +235,16 @@ func TestDashboardsAndRules(t *testing.T) {
 	if len(with.configMaps) != len(without.configMaps)+1 {
 		t.Errorf("%d ConfigMaps more for one dashboard", len(with.configMaps)-len(without.configMaps))
 	}
-	if !slices.ContainsFunc(with.ids, func(id string) bool { return id == "ConfigMap shop-coatcheck-shop" }) {
+	if !slices.ContainsFunc(with.ids, func(id string) bool { return id == "ConfigMap shop-coatcheck-dashboard-shop" }) {
 		t.Errorf("no dashboard in %v", with.ids)
 	}
 	for _, c := range with.configMaps {
-		if c.Name == "shop-coatcheck-shop" && (c.Data["shop.json"] != dashboard || c.Labels["grafana_dashboard"] != "1") {
+		if c.Name == "shop-coatcheck-dashboard-shop" && (c.Data["shop.json"] != dashboard || c.Labels["grafana_dashboard"] != "1") {
 			t.Errorf("the dashboard is %q with %v", c.Data, c.Labels)
 		}
 	}
-	if len(with.rules) != 1 || len(with.rules[0].Spec.Groups) != 2 || !strings.Contains(with.text, "{{ $labels.pod }} is down") {
+	// The third says how many replicas there are.
+	if len(with.rules) != 1 || len(with.rules[0].Spec.Groups) != 3 || !strings.Contains(with.text, "{{ $labels.pod }} is down") {
 		t.Errorf("the rules are %v", with.rules)
 	}
 	if off := render("--set", "plainHTTP=true"); len(off.ids) != len(without.ids) {
