@@ -18,11 +18,11 @@ help: ## this list
 
 ## Try it
 
-demo: build redis ## a trial: traffic and faults of every kind for little more than a minute, a verdict, a report in .run/trial/demo
-	@$(BIN)/trial run
+demo: build redis $(if $(WATCH),prometheus) ## a trial: traffic and faults of every kind for little more than a minute, a verdict, a report in .run/trial/demo
+	@$(BIN)/trial run $(if $(WATCH),-watch helm/coatcheck)
 
-up: build redis ## open a shop on http://127.0.0.1:PORT (PORT=8080)
-	@$(BIN)/trial up -port $(PORT)
+up: build redis $(if $(WATCH),prometheus) ## open a shop on http://127.0.0.1:PORT (PORT=8080); WATCH=1: with a Prometheus and the alerts
+	@$(BIN)/trial up -port $(PORT) $(if $(WATCH),-watch helm/coatcheck)
 
 down: $(BIN)/trial ## close that shop; its data stay in .run/PORT
 	@$(BIN)/trial down -port $(PORT)
@@ -72,14 +72,21 @@ kind-down: $(BIN)/kind ## delete the cluster with its volumes
 test-chart: build $(BIN)/helm $(BIN)/helm3 ## the chart there: install, helm test, upgrade under traffic, rollback, uninstall; Helm 4 and 3
 	@for helm in $(HELMS); do helm/test/cluster.sh $$helm; done
 
-test-manifests: go redis $(BIN)/helm $(BIN)/helm3 $(BIN)/kube-score ## the chart in every shape, and the manifests; no cluster
+test-manifests: go redis prometheus $(BIN)/helm $(BIN)/helm3 $(BIN)/kube-score ## the chart in every shape, and the manifests; no cluster
 	GOWORK=off go -C helm/test vet ./... && GOWORK=off go -C helm/test test -count=1 ./...
 
-fix-manifests: $(BIN)/helm ## make k8s/base and k8s/install.yaml from the chart
+pictures: build redis prometheus ## the README's pictures: two dashboards of a demo, drawn by trial run -watch
+	@$(BIN)/trial run -watch helm/coatcheck
+	@cp .run/trial/demo/dashboards/{overview,survive}.svg .github/
+
+test-dashboards: build redis prometheus ## every alert fires and stays quiet; every panel has data of a shop under load and faults; 3 minutes
+	GOWORK=off go -C helm/test/watch vet ./... && GOWORK=off go -C helm/test/watch test -count=1 ./...
+
+fix-manifests: $(BIN)/helm ## make from the chart what k8s has of it
 	k8s/generate.sh
 
 verify-manifests: fix-manifests ## what is committed is what the chart makes
-	@test -z "$$(git status --porcelain -- k8s/base k8s/install.yaml | tee -a /dev/stderr)" || { git diff -- k8s; exit 1; }
+	@test -z "$$(git status --porcelain -- k8s/base k8s/install.yaml k8s/overlays/kind/prometheus.yaml | tee -a /dev/stderr)" || { git diff -- k8s; exit 1; }
 
 verify-kind: shellcheck ## the scripts pass shellcheck, and each version is the one of k8s/versions.env
 	@GOWORK=off go -C k8s/tools mod download sigs.k8s.io/kind
@@ -154,6 +161,13 @@ redis:
 	@command -v redis-server > /dev/null || { apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
 	apt-get install -qy --no-install-recommends redis-server && { service redis-server stop > /dev/null 2>&1 || true; }; }
 
+# With promtool. As root on Debian it is installed, without leaving the system's own running.
+prometheus:
+	@command -v prometheus > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
+	{ echo "prometheus is missing: apt-get install prometheus (Debian, Ubuntu) or brew install prometheus (macOS)" >&2; exit 1; }
+	@command -v prometheus > /dev/null || { apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	apt-get install -qy --no-install-recommends prometheus && { service prometheus stop > /dev/null 2>&1 || true; }; }
+
 # Only Linux has it; elsewhere nothing that needs it is tested.
 strace:
 	@[ "$$(uname)" != Linux ] || command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
@@ -171,5 +185,5 @@ clean: ## remove what was built; shops that run and their data stay
 	rm -rf $(BIN)
 
 .PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
-  test-chart test-manifests fix-manifests verify-manifests verify-kind reproducible shellcheck \
-  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis strace clean
+  test-chart test-manifests test-dashboards pictures fix-manifests verify-manifests verify-kind reproducible shellcheck \
+  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace clean

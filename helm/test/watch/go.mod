@@ -1,0 +1,43 @@
+// Tests of the chart's dashboards and alerts. Not in go.work, and apart from the chart's other tests: Prometheus' parser
+// and Kubernetes' libraries want different versions of the same modules.
+module coatcheck/helm/test/watch
+
+go 1.26.0
+
+require (
+	coatcheck/trial v0.0.0
+	github.com/prometheus/prometheus v0.313.0
+	go.yaml.in/yaml/v3 v3.0.5
+)
+
+require (
+	github.com/Shopify/toxiproxy/v2 v2.12.0 // indirect
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/dennwc/varint v1.0.0 // indirect
+	github.com/gorilla/mux v1.8.1 // indirect
+	github.com/grafana/regexp v0.0.0-20250905093917-f7b3be9d1853 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/client_golang v1.25.0 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
+	github.com/rs/xid v1.5.0 // indirect
+	github.com/rs/zerolog v1.33.0 // indirect
+	go.uber.org/atomic v1.12.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+	gopkg.in/tomb.v1 v1.0.0-20141024135613-dd632973f1e7 // indirect
+)
+
+replace (
+	coatcheck/auth => ../../../services/auth
+	coatcheck/cart => ../../../services/cart
+	coatcheck/chassis => ../../../services/chassis
+	coatcheck/gateway => ../../../services/gateway
+	coatcheck/proto => ../../../proto
+	coatcheck/trial => ../../../services/trial
+)

@@ -1,0 +1,270 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"coatcheck/trial/fault"
+	"coatcheck/trial/history"
+	"coatcheck/trial/local"
+	"coatcheck/trial/traffic"
+)
+
+// steady are metrics that stay as they are in a good run, with the reason. What
+// looks at any other must change.
+var steady = map[string]string{
+	"shop:replicas:min":               "a bound",
+	"shop:replicas:max":               "a bound",
+	"redis_memory_max_bytes":          "a setting",
+	"redis_aof_last_write_status":     "the disk is well",
+	"redis_aof_last_bgrewrite_status": "the disk is well",
+	"redis_evicted_keys_total":        "or carts are lost",
+	"redis_expired_keys_total":        "the shortest life of a key is ten minutes",
+}
+
+// quiet is how long the shop is watched before anybody comes.
+const quiet = 12 * time.Second
+
+// TestShop opens a shop with a Prometheus beside it, lets customers in, makes
+// every fault of the trial's demo, and then asks everything that the dashboards
+// ask. At last Redis is held down, and the alert for it must fire.
+func TestShop(t *testing.T) {
+	shop, network := open(t)
+	began := time.Now()
+	prometheus := server(t, shop)
+	time.Sleep(quiet)
+
+	customers, err := traffic.New(t.Context(), traffic.Options{
+		Target: "http://" + shop.Address(), Rate: 60, Length: 20 * time.Second, Shoppers: 20, Hot: 1, Seed: 1,
+		More: func() bool { return t.Context().Err() == nil }, Sink: func(*history.Op) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		_ = customers.Run(ctx)
+		close(gone)
+	}()
+	t.Cleanup(func() {
+		leave()
+		<-gone
+	})
+
+	demo, ok := fault.Named("demo")
+	if !ok {
+		t.Fatal("the trial has no demo")
+	}
+	faults := 0
+	for f := range demo.Faults(1, shop.Processes()) {
+		if err := f.Inject(ctx, fault.Env{Shop: shop, Network: network}); err != nil {
+			t.Fatal(err)
+		}
+		faults++
+		time.Sleep(f.Gap)
+	}
+	if n := prometheus.firing("RedisDown"); n != 0 {
+		t.Errorf("RedisDown fires %d times on a shop whose Redis is there", n)
+	}
+
+	// The outage that the demo makes is over before anybody should be woken.
+	stopped := time.Now()
+	if err := shop.StopProcess(local.Redis); err != nil {
+		t.Fatal(err)
+	}
+	prometheus.await(90*time.Second, "RedisDown fires", func() bool { return prometheus.firing("RedisDown") == 1 })
+	t.Logf("RedisDown fired %v after Redis had stopped", time.Since(stopped).Round(time.Second))
+	if err := shop.StartProcess(local.Redis); err != nil {
+		t.Fatal(err)
+	}
+	prometheus.await(30*time.Second, "RedisDown is over", func() bool { return prometheus.firing("RedisDown") == 0 })
+	time.Sleep(10 * time.Second)
+	live := customers.Live()
+	t.Logf("%d changes acknowledged, %d faults", live.Changes, faults)
+	if live.Changes < 1000 || faults < 40 {
+		t.Error("that is too little to say anything")
+	}
+
+	end := time.Now()
+	asked := expressions(t)
+	answered := 0
+	for _, e := range asked {
+		found := prometheus.over(filled(e.text, "20s"), began, end)
+		if onlyExcused(t, e) {
+			continue
+		}
+		reason := whySteady(t, e)
+		switch changes := changed(found, end.Sub(began)); {
+		case values(found) == 0:
+			t.Errorf("%s: no data: %s", e.where, e.text)
+		case !changes && reason == "":
+			t.Errorf("%s: never changes: %s", e.where, e.text)
+		case changes && reason != "":
+			t.Errorf("%s: changes, though it should not: %s", e.where, reason)
+		default:
+			answered++
+		}
+	}
+	t.Logf("%d of %d expressions have data that changes as it should", answered, len(asked))
+
+	// Replicas that come and go are scraped as they do.
+	carts := values0(prometheus.over(`count(up{job="coatcheck-cart"})`, began, end))
+	if slices.Min(carts) != 3 || slices.Max(carts) != 4 {
+		t.Errorf("between %v and %v carts were scraped, want 3 and, scaled up, 4", slices.Min(carts), slices.Max(carts))
+	}
+}
+
+// open opens a shop as the trial does: three of each and a spare, and a network that can be cut.
+func open(t *testing.T) (*local.Shop, *fault.Network) {
+	t.Helper()
+	network := fault.NewNetwork()
+	t.Cleanup(network.Close)
+	shop, err := local.Start(local.Options{
+		State: filepath.Join(t.TempDir(), "shop"), Bin: filepath.Join(repository, ".bin"), Watch: chart,
+		Gateways: 3, Auths: 3, Carts: 3, Spares: 1, RestartDelay: 300 * time.Millisecond, Through: network.Through,
+		Env: map[string][]string{local.Auth: {"COATCHECK_MAX_PASSWORD_HASHES=1"}},
+	})
+	if err != nil {
+		t.Fatalf("%v\nmake test-dashboards builds what it needs", err)
+	}
+	t.Cleanup(shop.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := shop.AwaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return shop, network
+}
+
+// client asks one Prometheus.
+type client struct {
+	t    *testing.T
+	base string
+}
+
+func server(t *testing.T, shop *local.Shop) client {
+	t.Helper()
+	for _, p := range shop.Processes() {
+		if p.Role == local.Prometheus {
+			return client{t, "http://" + p.Address}
+		}
+	}
+	t.Fatal("nobody watches the shop")
+	return client{}
+}
+
+// series is one of an answer: what Prometheus sends for it.
+type series struct {
+	Metric map[string]string
+	Values [][2]any
+}
+
+// step is from one value asked for to the next: as often as Prometheus scrapes.
+const step = 5 * time.Second
+
+// over asks for the values between start and end.
+func (c client) over(expr string, start, end time.Time) []series {
+	c.t.Helper()
+	return c.ask("/api/v1/query_range", url.Values{
+		"query": {expr}, "step": {fmt.Sprint(step.Seconds())},
+		"start": {strconv.FormatFloat(float64(start.UnixMilli())/1000, 'f', 3, 64)},
+		"end":   {strconv.FormatFloat(float64(end.UnixMilli())/1000, 'f', 3, 64)},
+	})
+}
+
+// firing is how many alerts of this name fire now.
+func (c client) firing(alert string) int {
+	c.t.Helper()
+	return len(c.ask("/api/v1/query", url.Values{"query": {fmt.Sprintf("ALERTS{alertname=%q, alertstate=\"firing\"}", alert)}}))
+}
+
+func (c client) ask(path string, form url.Values) []series {
+	c.t.Helper()
+	resp, err := http.PostForm(c.base+path, form)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var answer struct {
+		Status, Error string
+		Data          struct{ Result []series }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.Status != "success" {
+		c.t.Fatalf("%s: %v %s", form.Get("query"), err, answer.Error)
+	}
+	return answer.Data.Result
+}
+
+func (c client) await(limit time.Duration, what string, holds func() bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(limit); !holds(); time.Sleep(time.Second) {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+// values0 are the numbers of the first series.
+func values0(found []series) []float64 {
+	if len(found) == 0 {
+		return []float64{0}
+	}
+	return numbers(found[0])
+}
+
+// numbers are a series' values without those that are none.
+func numbers(s series) []float64 {
+	var all []float64
+	for _, v := range s.Values {
+		if n, err := strconv.ParseFloat(v[1].(string), 64); err == nil && !math.IsNaN(n) && !math.IsInf(n, 0) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+func values(found []series) int {
+	n := 0
+	for _, s := range found {
+		n += len(numbers(s))
+	}
+	return n
+}
+
+// changed says whether a value moved, or a series was there for a part of the time only.
+func changed(found []series, over time.Duration) bool {
+	for _, s := range found {
+		all := numbers(s)
+		if len(all) > 0 && slices.Min(all) != slices.Max(all) || len(all) < int(over/step)/2 {
+			return true
+		}
+	}
+	return false
+}
+
+// onlyExcused says that the expression is of metrics that only a cluster has.
+func onlyExcused(t *testing.T, e expression) bool {
+	return !slices.ContainsFunc(selectors(parse(t, e, "20s")), func(s *parser.VectorSelector) bool { return excused[s.Name] == "" })
+}
+
+// whySteady is the reason for which the expression must not change, "" if it must.
+func whySteady(t *testing.T, e expression) (reason string) {
+	for _, s := range selectors(parse(t, e, "20s")) {
+		if reason = steady[s.Name]; reason == "" {
+			return ""
+		}
+	}
+	return reason
+}
