@@ -39,6 +39,9 @@ type Settings struct {
 	// PlainHTTP drops Secure and the __Host- prefix from the cookies, for
 	// clients that reach the shop without TLS.
 	PlainHTTP bool `env:"PLAIN_HTTP"`
+	// Storefront serves a page at /. It is off unless asked for: who runs the shop
+	// as a back end has pages of their own, and this one tells the names of replicas.
+	Storefront bool `env:"STOREFRONT"`
 	// MaxInFlight bounds the requests being worked on; more are refused at once.
 	MaxInFlight int `env:"MAX_IN_FLIGHT" envDefault:"128"`
 	// RequestTimeout bounds all calls and tries of one request, once its body is there.
@@ -96,6 +99,7 @@ type Gateway struct {
 	passwords   *backend // auth, for what hashes a password
 	cookies     cookieNames
 	docs        docs
+	storefront  storefront
 	mux         *http.ServeMux
 	crossOrigin *http.CrossOriginProtection
 	slots       chan struct{} // one for each request being worked on
@@ -110,6 +114,10 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 	if err != nil {
 		return nil, fmt.Errorf("preparing /docs: %w", err)
 	}
+	storefront, err := newStorefront()
+	if err != nil {
+		return nil, fmt.Errorf("preparing the storefront: %w", err)
+	}
 	m := newMetrics(reg)
 	g := &Gateway{
 		settings:    s,
@@ -123,6 +131,7 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		passwords:   newBackend("auth", s.passwordTimeout(), m, time.Now),
 		cookies:     newCookieNames(s.PlainHTTP),
 		docs:        docs,
+		storefront:  storefront,
 		crossOrigin: http.NewCrossOriginProtection(),
 		slots:       make(chan struct{}, s.MaxInFlight),
 		metrics:     m,

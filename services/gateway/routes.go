@@ -19,7 +19,7 @@ type route struct {
 
 // routes is the whole HTTP surface.
 func (g *Gateway) routes() []route {
-	return []route{
+	routes := []route{
 		{"GET /v1/cart", g.admit(private(g.getCart))},
 		{"DELETE /v1/cart", g.admit(private(g.clearCart))},
 		{"POST /v1/cart/items", g.admit(private(g.addItems))},
@@ -45,6 +45,10 @@ func (g *Gateway) routes() []route {
 		{"GET /livez", g.livez},
 		{"GET /readyz", g.readyz},
 	}
+	if g.settings.Storefront {
+		routes = append(routes, route{"GET /{$}", g.admit(g.storefrontPage)})
+	}
+	return routes
 }
 
 func (g *Gateway) newMux() *http.ServeMux {
@@ -78,7 +82,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // text, and redirect where a path is not clean.
 func (g *Gateway) dispatch(a *answer, r *http.Request) error {
 	escaped := r.URL.EscapedPath()
-	if path.Clean(escaped) != strings.TrimSuffix(escaped, "/") {
+	if escaped != "/" && path.Clean(escaped) != strings.TrimSuffix(escaped, "/") {
 		return noSuchRoute()
 	}
 	found, pattern := g.mux.Handler(r)

@@ -154,7 +154,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.MaxInFlight != 128 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond {
+	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.Storefront || got.MaxInFlight != 128 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond {
 		t.Errorf("defaults: %+v", got)
 	}
 	for fault, environ := range map[string][]string{
@@ -164,6 +164,7 @@ func TestSettings(t *testing.T) {
 		"COATCHECK_TRY_TIMEOUT: must be at least":     append(good, "COATCHECK_TRY_TIMEOUT=1ms"),
 		"COATCHECK_REQUEST_TIMEOUT: must be at least": append(good, "COATCHECK_REQUEST_TIMEOUT=500ms"),
 		"COATCHECK_PLAIN_HTTP: ":                      append(good, "COATCHECK_PLAIN_HTTP=perhaps"),
+		"COATCHECK_STOREFRONT: ":                      append(good, "COATCHECK_STOREFRONT=perhaps"),
 	} {
 		_, err := config.Load[Settings](environ)
 		if err == nil || !strings.Contains(err.Error(), fault) || strings.Count(err.Error(), "\n") != 1 {

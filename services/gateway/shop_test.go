@@ -270,7 +270,7 @@ func (d *document) check(r *http.Request, body []byte, status int, h http.Header
 		return fmt.Errorf("status %d has a body", status)
 	}
 	route, params, err := d.router.FindRoute(r)
-	if err != nil || strings.HasSuffix(r.URL.Path, "/") { // the router here would overlook that
+	if err != nil || r.URL.Path != "/" && strings.HasSuffix(r.URL.Path, "/") { // the router here would overlook that
 		return d.checkUnmatched(status, h, answer)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
