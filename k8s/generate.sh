@@ -21,7 +21,7 @@ mkdir -p "$into/base" "$into/overlays/kind"
 {
   echo "# Made by generate.sh from helm/coatcheck. The shop over plain HTTP, to be tried; README.md says how."
   cat "$here/base/namespace.yaml"
-  render --set plainHTTP=true
+  render --set plainHTTP=true,gateway.storefront=true
 } > "$into/install.yaml"
 {
   echo "# Made by generate.sh from helm/coatcheck. Change that."

@@ -25,6 +25,7 @@ func TestRefused(t *testing.T) {
 		{"a URL without TLS", "publicURL=http://shop.example.org", "publicURL"},
 		{"a URL with a path", "publicURL=https://shop.example.org/shop", "publicURL"},
 		{"plain HTTP under an https URL", plain + ",publicURL=https://shop.example.org", "must be Secure"},
+		{"a storefront as text", plain + ",gateway.storefront=yes", "storefront"},
 		{"plain HTTP as text", "plainHTTP=yes", "plainHTTP"},
 		{"plain HTTP behind a certificate", plain + ",publicURL=http://shop.example.org,ingress.enabled=true,ingress.tlsSecret=tls", "must be Secure"},
 		{"an unknown value", plain + ",gatway.replicas=3", "gatway"},

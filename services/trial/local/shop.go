@@ -304,7 +304,7 @@ func (s *Shop) plan(files files, ports []int) error {
 		return strings.Join(addrs, ","), nil
 	}
 	settings := map[string][]string{
-		Gateway: {"COATCHECK_PLAIN_HTTP=true"},
+		Gateway: {"COATCHECK_PLAIN_HTTP=true", "COATCHECK_STOREFRONT=true"},
 		Auth:    {"COATCHECK_SIGNING_KEYS_FILE=" + files.signingKeys, "COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
 		Cart:    {"COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
 	}
