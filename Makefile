@@ -8,6 +8,8 @@ COVERAGE ?= 85
 HELMS    ?= helm helm3
 
 BIN      := $(CURDIR)/.bin
+BROWSER  := services/trial/browser
+AXE      := $(BIN)/axe/node_modules/axe-core/axe.min.js
 SERVICES := gateway auth cart
 MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod services/*/go.mod))
 
@@ -116,6 +118,13 @@ $(BIN)/trial:
 test: go redis strace ## all tests
 	go test work
 
+test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium: shopping, kills, lost answers, two tabs, keyboard, accessibility
+	GOWORK=off go -C $(BROWSER) mod tidy -diff && GOWORK=off go -C $(BROWSER) vet ./... && GOWORK=off go -C $(BROWSER) test -count=1 $(BROWSERFLAGS) ./...
+
+# npm holds what it fetches against the hash in package-lock.json.
+$(AXE): $(BROWSER)/package.json $(BROWSER)/package-lock.json | npm
+	@mkdir -p $(BIN)/axe && cp $^ $(BIN)/axe/ && npm ci --prefix $(BIN)/axe --ignore-scripts --no-audit --no-fund --silent && touch $@
+
 race: go redis strace ## all tests with the race detector
 	CGO_ENABLED=1 go test -race work
 
@@ -175,6 +184,18 @@ strace:
 	@[ "$$(uname)" != Linux ] || command -v strace > /dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
 	apt-get install -qy --no-install-recommends strace; }
 
+# Without the fonts that Debian only recommends there would be no letters.
+chromium:
+	@for c in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$c > /dev/null && exit; done; \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
+	{ echo "chromium is missing: apt-get install chromium fonts-liberation (Debian), or install Chrome" >&2; exit 1; }; \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium fonts-liberation
+
+npm:
+	@command -v npm > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
+	{ echo "npm is missing: apt-get install npm (Debian, Ubuntu) or brew install node (macOS)" >&2; exit 1; }
+	@command -v npm > /dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends npm; }
+
 shellcheck:
 	@command -v shellcheck > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; } || \
 	{ echo "shellcheck is missing: apt-get install shellcheck (Debian, Ubuntu) or brew install shellcheck (macOS)" >&2; exit 1; }
@@ -185,5 +206,5 @@ clean: ## remove what was built; shops that run and their data stay
 	rm -rf $(BIN)
 
 .PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
-  test-chart test-manifests test-dashboards pictures fix-manifests verify-manifests verify-kind reproducible shellcheck \
-  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace clean
+  test-chart test-manifests test-dashboards test-browser pictures fix-manifests verify-manifests verify-kind reproducible shellcheck \
+  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean
