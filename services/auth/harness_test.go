@@ -108,6 +108,10 @@ func serveLogging(t *testing.T, s *Server, log io.Writer) authv1.AuthServiceClie
 	t.Helper()
 	server := rpc.NewServer(slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry(), "auth-test")
 	authv1.RegisterAuthServiceServer(server, s)
+	following, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
+	server.OnDrain = stop
+	go s.Follow(following)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

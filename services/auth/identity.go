@@ -93,8 +93,3 @@ func normalEmail(email string) (string, error) {
 	}
 	return strings.ToLower(email), nil
 }
-
-// deviceName cuts what a client says it is to 256 bytes, between characters.
-func deviceName(device string) string {
-	return strings.ToValidUTF8(device[:min(len(device), 256)], "")
-}

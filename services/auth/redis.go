@@ -23,6 +23,10 @@ const (
 	// buried is how long an id that was given up cannot be registered; longer
 	// than any call may take.
 	buried = time.Hour
+	// readPatience is how long Redis may take to answer that nothing is new.
+	readPatience = 300 * time.Millisecond
+	// revocationsKey is the one key that all users share.
+	revocationsKey = "revocations"
 )
 
 //go:embed *.lua
@@ -35,17 +39,21 @@ var scripts embed.FS
 //	                      gone, of an id that was given up
 //	sessions:{<user id>}  hash: session id → record
 //	email:<digest>        the id of the user who has the address
+//	revocations           stream: u, the id of a user whose sessions were ended
 //
 // A user's keys share a slot, so that each change of them is one script; the
 // address lies elsewhere, so registration and deletion go in steps, in an order
 // in which a crash leaves nothing wrong: an address that leads to no user is
-// free. Every error of Redis becomes Unavailable, store_unavailable.
+// free. Sessions are ended before the stream says so: a crash between the two is
+// made good by the repeat, and nobody hears of an end that was not. Every error of Redis becomes Unavailable, store_unavailable.
 type RedisStore struct {
 	rdb redis.UniversalClient
 
 	userCreate, userKeep, userBury, userDelete *redis.Script
 	emailClaim, emailRelease                   *redis.Script
-	passwordChange, sessionCreate, sessionUse  *redis.Script
+	passwordChange                             *redis.Script
+	sessionCreate, sessionUse, sessionsEnd     *redis.Script
+	revocationAdd                              *redis.Script
 }
 
 // NewRedisStore returns a store on rdb, which the caller closes.
@@ -61,6 +69,8 @@ func NewRedisStore(rdb redis.UniversalClient) *RedisStore {
 		passwordChange: script("password_change.lua"),
 		sessionCreate:  script("session_create.lua"),
 		sessionUse:     script("session_use.lua"),
+		sessionsEnd:    script("sessions_end.lua"),
+		revocationAdd:  script("revocation_add.lua"),
 	}
 }
 
@@ -160,6 +170,9 @@ func text(value any) string {
 func (s *RedisStore) ChangePassword(ctx context.Context, u User, phc, operation string) (Changed, error) {
 	n, err := s.run(ctx, "changing the password", s.passwordChange,
 		[]string{userKey(u.ID), sessionsKey(u.ID)}, u.Generation, phc, operation)
+	if err == nil && Changed(n) == Done {
+		err = s.announce(ctx, u.ID)
+	}
 	return Changed(n), err
 }
 
@@ -177,6 +190,9 @@ func (s *RedisStore) DeleteUser(ctx context.Context, id string) error {
 		return nil
 	}
 	if _, err := s.run(ctx, "deleting the user", s.userDelete, []string{userKey(id), sessionsKey(id)}, address, seconds(buried)); err != nil {
+		return err
+	}
+	if err := s.announce(ctx, id); err != nil {
 		return err
 	}
 	_, err = s.run(ctx, "freeing the address", s.emailRelease, []string{emailKey(address)}, id)
@@ -207,14 +223,20 @@ func parseSession(id, record string) (Session, error) {
 func (s *RedisStore) StartSession(ctx context.Context, u User, r Session, idle time.Duration) (bool, error) {
 	n, err := s.run(ctx, "starting a session", s.sessionCreate, []string{userKey(u.ID), sessionsKey(u.ID)},
 		u.Generation, r.ID, r.record(), r.Created, r.Expires, idle.Milliseconds(), MaxSessions)
-	return n == 1, err
+	if err == nil && n == 2 { // others had to end for it
+		err = s.announce(ctx, u.ID)
+	}
+	return n > 0, err
 }
 
 // UseSession is part of Store.
-func (s *RedisStore) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (bool, error) {
-	n, err := s.run(ctx, "looking up the session", s.sessionUse, []string{sessionsKey(userID)},
+func (s *RedisStore) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error) {
+	ends, err := s.run(ctx, "looking up the session", s.sessionUse, []string{sessionsKey(userID)},
 		sessionID, now.UnixMilli(), idle.Milliseconds(), MarkInterval.Milliseconds())
-	return n == 1, err
+	if err != nil || ends == 0 {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(int64(ends)), nil
 }
 
 // Sessions is part of Store.
@@ -244,13 +266,58 @@ func (s *RedisStore) EndSession(ctx context.Context, userID, sessionID string) e
 	if err := s.rdb.HDel(ctx, sessionsKey(userID), sessionID).Err(); err != nil {
 		return storeFault("ending the session", err)
 	}
-	return nil
+	return s.announce(ctx, userID)
 }
 
 // EndSessions is part of Store.
-func (s *RedisStore) EndSessions(ctx context.Context, userID string) error {
-	if err := s.rdb.Del(ctx, sessionsKey(userID)).Err(); err != nil {
-		return storeFault("ending the sessions", err)
+func (s *RedisStore) EndSessions(ctx context.Context, userID, except string) error {
+	if _, err := s.run(ctx, "ending the sessions", s.sessionsEnd, []string{sessionsKey(userID)}, except); err != nil {
+		return err
+	}
+	return s.announce(ctx, userID)
+}
+
+// announce writes to the stream that sessions of the user have ended.
+func (s *RedisStore) announce(ctx context.Context, userID string) error {
+	oldest := time.Now().Add(-keptRevocations).UnixMilli()
+	err := s.revocationAdd.Run(ctx, s.rdb, []string{revocationsKey}, oldest, userID).Err()
+	if err != nil {
+		return storeFault("announcing the end of sessions", err)
 	}
 	return nil
+}
+
+// ReadRevocations is part of Store.
+func (s *RedisStore) ReadRevocations(ctx context.Context, after Position, wait time.Duration) ([]Revocation, error) {
+	// A reader that hangs must notice: only what is read is told.
+	ctx, cancel := context.WithTimeout(ctx, wait+readPatience)
+	defer cancel()
+	streams, err := s.rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{revocationsKey, after.String()}, Count: page, Block: wait}).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, storeFault("reading the revocations", err)
+	}
+	var found []Revocation
+	for _, entry := range streams[0].Messages {
+		at, err := ParsePosition(entry.ID)
+		if err != nil {
+			return nil, fmt.Errorf("the revocations: %w", err)
+		}
+		found = append(found, Revocation{At: at, UserID: text(entry.Values["u"])})
+	}
+	return found, nil
+}
+
+// LastRevocation is part of Store.
+func (s *RedisStore) LastRevocation(ctx context.Context) (Position, error) {
+	entries, err := s.rdb.XRevRangeN(ctx, revocationsKey, "+", "-", 1).Result()
+	if err != nil {
+		return Position{}, storeFault("reading the last revocation", err)
+	}
+	if len(entries) == 0 {
+		return Position{}, nil
+	}
+	return ParsePosition(entries[0].ID)
 }

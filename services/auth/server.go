@@ -36,6 +36,7 @@ type Server struct {
 	now       func() time.Time
 	idle      time.Duration // a session's
 	life      time.Duration // a session's
+	feed      *feed
 }
 
 // New returns the service over store. Of the settings it takes its own, not the
@@ -53,7 +54,21 @@ func New(s Settings, store Store, now func() time.Time) (*Server, error) {
 		now:       now,
 		idle:      s.SessionIdle,
 		life:      s.SessionLife,
+		feed:      newFeed(store),
 	}, nil
+}
+
+// Follow reads the log of revocations for those who watch, until ctx ends; then
+// their streams end too. Without it WatchRevocations has nothing to say.
+func (s *Server) Follow(ctx context.Context) { s.feed.run(ctx) }
+
+// WatchRevocations may only be relied upon for as long as it goes on speaking.
+func (s *Server) WatchRevocations(req *authv1.WatchRevocationsRequest, stream authv1.AuthService_WatchRevocationsServer) error {
+	after, err := ParsePosition(req.GetAfter())
+	if err != nil {
+		return fault.New(fault.Invalid, "invalid_position", "A position is one that WatchRevocations gave, or empty.")
+	}
+	return s.feed.watch(stream.Context(), after, stream.Send)
 }
 
 // IssueGuestTicket makes a guest, of whom only the ticket is ever kept.
@@ -70,7 +85,7 @@ func (s *Server) VerifyGuestTicket(_ context.Context, req *authv1.VerifyGuestTic
 	if err != nil {
 		return nil, err
 	}
-	answer := &authv1.VerifyGuestTicketResponse{GuestId: c.Guest}
+	answer := &authv1.VerifyGuestTicketResponse{GuestId: c.Guest, ExpiresAt: timestamppb.New(time.Unix(c.Expires, 0))}
 	if now.Sub(time.Unix(c.Issued, 0)) > renewalAge {
 		renewed, expires := s.tickets.issue(c.Guest, now)
 		answer.RenewedTicket, answer.RenewedExpiresAt = renewed, timestamppb.New(expires)
@@ -142,7 +157,7 @@ func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.L
 		Created: now.UnixMilli(),
 		Expires: now.Add(s.life).UnixMilli(),
 		Used:    now.UnixMilli(),
-		Device:  deviceName(req.GetDevice()),
+		Device:  deviceLabel(req.GetDevice()),
 	}
 	started, err := s.store.StartSession(ctx, u, r, s.idle)
 	if err != nil {
@@ -154,21 +169,22 @@ func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.L
 	return &authv1.LogInResponse{SessionToken: token, UserId: u.ID, Session: r.proto()}, nil
 }
 
-// VerifySession ends an idle session up to MarkInterval early, never late.
+// VerifySession ends an idle session early by what a use may go unmarked:
+// MarkInterval, and as long as callers remember the answer. It never ends one late.
 func (s *Server) VerifySession(ctx context.Context, req *authv1.VerifySessionRequest) (*authv1.VerifySessionResponse, error) {
 	invalid := fault.New(fault.Unauthenticated, "invalid_session", "The session is over.")
 	userID, sessionID, ok := parseSessionToken(req.GetSessionToken())
 	if !ok {
 		return nil, invalid
 	}
-	live, err := s.store.UseSession(ctx, userID, sessionID, s.now(), s.idle)
+	ends, err := s.store.UseSession(ctx, userID, sessionID, s.now(), s.idle)
 	if err != nil {
 		return nil, err
 	}
-	if !live {
+	if ends.IsZero() {
 		return nil, invalid
 	}
-	return &authv1.VerifySessionResponse{UserId: userID, SessionId: sessionID}, nil
+	return &authv1.VerifySessionResponse{UserId: userID, SessionId: sessionID, ExpiresAt: timestamppb.New(ends)}, nil
 }
 
 // ListSessions leaves out sessions that are over but still stored.
@@ -198,12 +214,13 @@ func (s *Server) RevokeSession(ctx context.Context, req *authv1.RevokeSessionReq
 	return &authv1.RevokeSessionResponse{}, nil
 }
 
-// RevokeAllSessions has ended them, on every replica, when it answers.
+// RevokeAllSessions has ended them, on every replica, when it answers; all, or
+// all but the one that is to stay.
 func (s *Server) RevokeAllSessions(ctx context.Context, req *authv1.RevokeAllSessionsRequest) (*authv1.RevokeAllSessionsResponse, error) {
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
 	}
-	if err := s.store.EndSessions(ctx, req.GetUserId()); err != nil {
+	if err := s.store.EndSessions(ctx, req.GetUserId(), req.GetExceptSessionId()); err != nil {
 		return nil, err
 	}
 	return &authv1.RevokeAllSessionsResponse{}, nil
@@ -230,6 +247,10 @@ func (s *Server) ChangePassword(ctx context.Context, req *authv1.ChangePasswordR
 	case u.Password == "":
 		return nil, absent
 	case u.Operation == req.GetOperationId():
+		// Made before; what that one may have died before is left to do.
+		if _, err := s.store.ChangePassword(ctx, u, u.Password, req.GetOperationId()); err != nil {
+			return nil, err
+		}
 		return &authv1.ChangePasswordResponse{}, nil
 	}
 	ok, err := s.passwords.matches(ctx, req.GetCurrentPassword(), u.Password)

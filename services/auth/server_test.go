@@ -338,11 +338,15 @@ func TestNothingSecretIsStored(t *testing.T) {
 			fmt.Fprintln(&stored, rdb.Get(t.Context(), key).Val())
 			continue
 		}
+		if key == revocationsKey {
+			fmt.Fprintln(&stored, rdb.XRange(t.Context(), key, "-", "+").Val())
+			continue
+		}
 		hashes++
 		fmt.Fprintln(&stored, rdb.HGetAll(t.Context(), key).Val())
 	}
-	if len(keys) != 5 || hashes != 3 {
-		t.Fatalf("keys are %v, want two users with their addresses and one's sessions", keys)
+	if len(keys) != 6 || hashes != 3 {
+		t.Fatalf("keys are %v, want two users with their addresses, one's sessions and the revocations", keys)
 	}
 	files, err := filepath.Glob(filepath.Join(rdb.ConfigGet(t.Context(), "dir").Val()["dir"], "appendonlydir", "*"))
 	if err != nil || len(files) == 0 {

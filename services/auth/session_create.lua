@@ -11,7 +11,8 @@
 -- ARGV[5]  the session's end, ms since 1970
 -- ARGV[6]  idle limit, ms
 -- ARGV[7]  most sessions a user may have
--- Answers  1 started, 0 the password is another by now or the user is gone
+-- Answers  1 started, 2 started, and others were ended for it, 0 the password is
+--          another by now or the user is gone
 if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end
 local all = redis.call('HGETALL', KEYS[2])
 -- First of the writes: what needs memory is refused here when none is left, and
@@ -32,8 +33,9 @@ for i = 1, #all, 2 do
   end
 end
 table.sort(live, function(a, b) return a.used < b.used end)
-for i = 1, #live - (tonumber(ARGV[7]) - 1) do
+local surplus = #live - (tonumber(ARGV[7]) - 1)
+for i = 1, surplus do
   redis.call('HDEL', KEYS[2], live[i].id)
 end
 redis.call('PEXPIRE', KEYS[2], string.format('%.0f', last - now))
-return 1
+return surplus > 0 and 2 or 1

@@ -6,7 +6,7 @@
 -- ARGV[2]  now, ms since 1970
 -- ARGV[3]  idle limit, ms
 -- ARGV[4]  least time between two marks, ms
--- Answers  1 live, 0 over or never there
+-- Answers  the session's end, ms since 1970, 0 if it is over or never was there
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 if not record then return 0 end
 local created, ends, used, device = string.match(record, '^(%d+) (%d+) (%d+) (.*)$')
@@ -15,4 +15,4 @@ if now >= tonumber(ends) or unused >= tonumber(ARGV[3]) then return 0 end
 if unused >= tonumber(ARGV[4]) then
   redis.pcall('HSET', KEYS[1], ARGV[1], created .. ' ' .. ends .. ' ' .. ARGV[2] .. ' ' .. device)
 end
-return 1
+return tonumber(ends)

@@ -49,8 +49,9 @@ func (s Settings) Validate() []error {
 	if s.GuestTicketLife < 48*time.Hour || s.GuestTicketLife > 8760*time.Hour {
 		faults = append(faults, errors.New("COATCHECK_GUEST_TICKET_LIFE: must be 48h to 8760h"))
 	}
-	if s.SessionIdle < 2*MarkInterval || s.SessionIdle > s.SessionLife {
-		faults = append(faults, fmt.Errorf("COATCHECK_SESSION_IDLE: must be %v to COATCHECK_SESSION_LIFE", 2*MarkInterval))
+	// A use is marked up to two minutes late, see VerifySession.
+	if s.SessionIdle < 5*MarkInterval || s.SessionIdle > s.SessionLife {
+		faults = append(faults, fmt.Errorf("COATCHECK_SESSION_IDLE: must be %v to COATCHECK_SESSION_LIFE", 5*MarkInterval))
 	}
 	if s.SessionLife > 8760*time.Hour {
 		faults = append(faults, errors.New("COATCHECK_SESSION_LIFE: must be at most 8760h"))

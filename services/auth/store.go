@@ -35,6 +35,7 @@ type Store interface {
 
 	// ChangePassword sets the password and ends all sessions in one step, once
 	// under one operation id, if the password is still the one u was read with.
+	// Done again under that id, it does what is left to do.
 	ChangePassword(ctx context.Context, u User, phc, operation string) (Changed, error)
 
 	// DeleteUser deletes the user, the sessions and, if it is still theirs, the
@@ -46,17 +47,22 @@ type Store interface {
 	// gone. Beyond MaxSessions those unused the longest end.
 	StartSession(ctx context.Context, u User, r Session, idle time.Duration) (bool, error)
 
-	// UseSession reports whether the session is live, and marks it used, to
-	// within MarkInterval. A mark never brings back a session that was ended.
-	UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (bool, error)
+	// UseSession answers when the session ends at the latest, the zero time if it
+	// is not live, and marks it used, to within MarkInterval. A mark never brings
+	// back a session that was ended.
+	UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error)
 
 	// Sessions returns the live sessions, newest first.
 	Sessions(ctx context.Context, userID string, now time.Time, idle time.Duration) ([]Session, error)
 
-	// EndSession and EndSessions have ended one and all, for everybody, when they
-	// return. What is not there is no error.
+	// EndSession and EndSessions have ended one, and all but one ("": all), for
+	// everybody, when they return. What is not there is no error.
 	EndSession(ctx context.Context, userID, sessionID string) error
-	EndSessions(ctx context.Context, userID string) error
+	EndSessions(ctx context.Context, userID, except string) error
+
+	// What ends sessions writes the user to the log before it returns nil, also
+	// where it found none: it may be a repeat of one that died in between.
+	Revocations
 }
 
 // User is what is known of a user's password.

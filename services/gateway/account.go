@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"coatcheck/chassis/fault"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
@@ -105,12 +107,20 @@ func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusCreated, newSession{ID: s.GetId(), CreatedAt: toTime(s.GetCreatedAt()), ExpiresAt: toTime(s.GetExpiresAt())})
 }
 
+// askEnd is ask for what ends sessions of the user. This replica knows of it
+// when it answers, and need not wait for the news; also of what may have failed.
+func askEnd[Req, Resp any](ctx context.Context, g *Gateway, b *backend, user string, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) error {
+	defer g.tickets.end(user)
+	_, _, err := ask(ctx, b, method, req)
+	return err
+}
+
 // revokeQuietly ends a session that nobody is to use any more, as far as that
 // can be done now; otherwise it expires unused.
 func (g *Gateway) revokeQuietly(r *http.Request, c caller) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), g.settings.TryTimeout)
 	defer cancel()
-	_, _, err := ask(ctx, g.authBackend, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: c.owner, SessionId: c.session})
+	err := askEnd(ctx, g, g.authBackend, c.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: c.owner, SessionId: c.session})
 	if err != nil {
 		g.log.Warn("a session could not be revoked at log-in", "err", err)
 	}
@@ -153,7 +163,7 @@ func (g *Gateway) revokeSession(w http.ResponseWriter, r *http.Request) error {
 	if id == "current" {
 		id = who.session
 	}
-	_, _, err = ask(r.Context(), g.authBackend, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: who.owner, SessionId: id})
+	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: who.owner, SessionId: id})
 	if err != nil {
 		return err
 	}
@@ -163,12 +173,34 @@ func (g *Gateway) revokeSession(w http.ResponseWriter, r *http.Request) error {
 	return replyEmpty(w, http.StatusNoContent)
 }
 
+// exceptCurrent tells whether the caller's own session is to stay.
+func exceptCurrent(r *http.Request) (bool, error) {
+	query := r.URL.Query()
+	if query.Has("except") && query.Get("except") != "current" {
+		return false, fault.New(fault.Invalid, "invalid_except", `except must be "current", or left out to end all sessions.`)
+	}
+	return query.Has("except"), nil
+}
+
+// revokeAllSessions ends all of the caller's sessions, or all but the one that
+// asks.
 func (g *Gateway) revokeAllSessions(w http.ResponseWriter, r *http.Request) error {
+	except, err := exceptCurrent(r)
+	if err != nil {
+		return err
+	}
 	who, err := g.user(r)
 	if err != nil {
 		return err
 	}
-	_, _, err = ask(r.Context(), g.authBackend, g.auth.RevokeAllSessions, &authv1.RevokeAllSessionsRequest{UserId: who.owner})
+	in := &authv1.RevokeAllSessionsRequest{UserId: who.owner}
+	if except {
+		in.ExceptSessionId = who.session
+	}
+	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.RevokeAllSessions, in)
+	if err == nil && except {
+		return replyEmpty(w, http.StatusNoContent)
+	}
 	return g.loggedOut(w, err)
 }
 
@@ -181,7 +213,7 @@ func (g *Gateway) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = ask(r.Context(), g.passwords, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
+	err = askEnd(r.Context(), g, g.passwords, who.owner, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
 		UserId: who.owner, OperationId: rand.Text(), CurrentPassword: in.current, NewPassword: in.next,
 	})
 	return g.loggedOut(w, err)
@@ -198,7 +230,7 @@ func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = ask(r.Context(), g.authBackend, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
+	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
 	if err == nil {
 		// Until here the user could still fill a cart. What this leaves undone expires.
 		_, eraseErr := askCart(g, w, r, g.cart.EraseOwner, &cartv1.EraseOwnerRequest{Owner: who.owner})

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"coatcheck/chassis/fault"
@@ -365,6 +368,7 @@ type authStore struct {
 	guests   map[string]string // ticket → guest
 	renew    bool
 	userIDs  []string // asked for by Register
+	ended    []string // users whose sessions were ended
 }
 
 type fakeUser struct{ id, password string }
@@ -383,6 +387,9 @@ type fakeAuth struct {
 	authv1.UnimplementedAuthServiceServer
 	*authStore
 	before hook
+	after  hook        // VerifySession has looked, and has not answered yet
+	silent atomic.Bool // WatchRevocations says nothing
+	stale  atomic.Bool // it says that it knows nothing new
 }
 
 func (f *fakeAuth) enter(ctx context.Context, call string, req any) error {
@@ -417,7 +424,7 @@ func (f *fakeAuth) VerifyGuestTicket(ctx context.Context, r *authv1.VerifyGuestT
 	if !ok {
 		return nil, fault.New(fault.Unauthenticated, "invalid_ticket", "The ticket is not valid.")
 	}
-	resp := &authv1.VerifyGuestTicketResponse{GuestId: guest}
+	resp := &authv1.VerifyGuestTicketResponse{GuestId: guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
 	if f.renew {
 		resp.RenewedTicket = "renewed-" + r.GetTicket()
 		resp.RenewedExpiresAt = timestamppb.New(time.Now().Add(time.Hour))
@@ -458,7 +465,7 @@ func (f *fakeAuth) LogIn(ctx context.Context, r *authv1.LogInRequest) (*authv1.L
 		return nil, fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
 	}
 	id := fmt.Sprintf("%043s", f.serial())
-	f.sessions["token-"+id] = &authv1.VerifySessionResponse{UserId: u.id, SessionId: id}
+	f.sessions["token-"+id] = &authv1.VerifySessionResponse{UserId: u.id, SessionId: id, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
 	return &authv1.LogInResponse{SessionToken: "token-" + id, UserId: u.id, Session: fakeSession(id)}, nil
 }
 
@@ -473,8 +480,11 @@ func (f *fakeAuth) VerifySession(ctx context.Context, r *authv1.VerifySessionReq
 		return nil, err
 	}
 	f.authStore.mu.Lock()
-	defer f.authStore.mu.Unlock()
 	s, ok := f.sessions[r.GetSessionToken()]
+	f.authStore.mu.Unlock()
+	if f.after != nil {
+		_ = f.after(ctx, "VerifySession", r)
+	}
 	if !ok {
 		return nil, fault.New(fault.Unauthenticated, "invalid_session", "The session has ended.")
 	}
@@ -511,7 +521,46 @@ func (f *fakeAuth) RevokeSession(ctx context.Context, r *authv1.RevokeSessionReq
 func (f *fakeAuth) revoke(which func(*authv1.VerifySessionResponse) bool) {
 	f.authStore.mu.Lock()
 	defer f.authStore.mu.Unlock()
-	maps.DeleteFunc(f.sessions, func(_ string, s *authv1.VerifySessionResponse) bool { return which(s) })
+	maps.DeleteFunc(f.sessions, func(_ string, s *authv1.VerifySessionResponse) bool {
+		if which(s) {
+			f.ended = append(f.ended, s.GetUserId())
+		}
+		return which(s)
+	})
+}
+
+// WatchRevocations speaks every 10 ms. A position is a number.
+func (f *fakeAuth) WatchRevocations(r *authv1.WatchRevocationsRequest, stream authv1.AuthService_WatchRevocationsServer) error {
+	began := time.Now()
+	err := f.enter(stream.Context(), "WatchRevocations", r)
+	if err != nil {
+		return err
+	}
+	at, _ := strconv.Atoi(r.GetAfter())
+	for stream.Context().Err() == nil {
+		complete := time.Since(began)
+		if f.stale.Load() {
+			complete = 0
+		}
+		f.authStore.mu.Lock()
+		news := &authv1.WatchRevocationsResponse{Gap: at > len(f.ended), Complete: durationpb.New(complete)}
+		if news.Gap {
+			at = 0
+		}
+		news.UserIds = slices.Clone(f.ended[at:])
+		at = len(f.ended)
+		f.authStore.mu.Unlock()
+		news.Position = strconv.Itoa(at)
+		for f.silent.Load() && stream.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		err := stream.Send(news)
+		if err != nil {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
 }
 
 func (f *fakeAuth) RevokeAllSessions(ctx context.Context, r *authv1.RevokeAllSessionsRequest) (*authv1.RevokeAllSessionsResponse, error) {
@@ -519,7 +568,9 @@ func (f *fakeAuth) RevokeAllSessions(ctx context.Context, r *authv1.RevokeAllSes
 	if err != nil {
 		return nil, err
 	}
-	f.revoke(func(s *authv1.VerifySessionResponse) bool { return s.GetUserId() == r.GetUserId() })
+	f.revoke(func(s *authv1.VerifySessionResponse) bool {
+		return s.GetUserId() == r.GetUserId() && s.GetSessionId() != r.GetExceptSessionId()
+	})
 	return &authv1.RevokeAllSessionsResponse{}, nil
 }
 

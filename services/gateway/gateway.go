@@ -1,7 +1,8 @@
 // Package gateway is the shop's HTTP surface: it tells whose request it is,
 // makes one call to the cart or the auth service, and answers.
 //
-// It keeps nothing between two requests, so any replica serves any request. The
+// It keeps nothing between two requests but what auth said of tickets, which is
+// safe to lose, so any replica serves any request. The
 // hazards it handles are a client that sends nonsense (refused before any call),
 // a replica that dies or stalls behind it (asked again elsewhere under the same
 // idempotency key, within a budget), and its own end (it says so on every answer
@@ -51,6 +52,9 @@ type Settings struct {
 	// RequestLogLevel is the level of the line that each request is logged with,
 	// if it did not fail; below LogLevel there is none.
 	RequestLogLevel slog.Level `env:"REQUEST_LOG_LEVEL" envDefault:"info"`
+	// TicketCache is how many tickets are remembered at most; 0 has auth asked of
+	// each request.
+	TicketCache int `env:"TICKET_CACHE" envDefault:"20000"`
 }
 
 // Base returns the settings that every service has.
@@ -71,6 +75,9 @@ func (s Settings) Validate() []error {
 	}
 	if s.MaxInFlight < 1 {
 		faults = append(faults, errors.New("COATCHECK_MAX_IN_FLIGHT: must be at least 1"))
+	}
+	if s.TicketCache < 0 || s.TicketCache > 1_000_000 {
+		faults = append(faults, errors.New("COATCHECK_TICKET_CACHE: must be 0 to 1000000"))
 	}
 	if s.TryTimeout < 10*time.Millisecond {
 		faults = append(faults, errors.New("COATCHECK_TRY_TIMEOUT: must be at least 10ms"))
@@ -98,6 +105,7 @@ type Gateway struct {
 	authBackend *backend
 	passwords   *backend // auth, for what hashes a password
 	cookies     cookieNames
+	tickets     *tickets
 	docs        docs
 	storefront  storefront
 	mux         *http.ServeMux
@@ -130,6 +138,7 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		authBackend: newBackend("auth", s.TryTimeout, m, time.Now),
 		passwords:   newBackend("auth", s.passwordTimeout(), m, time.Now),
 		cookies:     newCookieNames(s.PlainHTTP),
+		tickets:     newTickets(s.TicketCache, reg),
 		docs:        docs,
 		storefront:  storefront,
 		crossOrigin: http.NewCrossOriginProtection(),
@@ -140,17 +149,27 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 	g.passwords.budget = g.authBackend.budget
 	g.mux = g.newMux()
 	g.show(reg)
+	if s.TicketCache > 0 {
+		go (&follower{conn: auth, auth: g.auth, tickets: g.tickets, log: log}).run()
+	}
 	return g, nil
 }
 
-// Ready connects to cart and auth; once it has answered nil, /readyz says ready
-// until Drain.
+// Ready connects to cart and auth and waits, though not for long, until it hears
+// of revocations: without that every request asks auth. Once it has answered nil,
+// /readyz says ready until Drain.
 func (g *Gateway) Ready(ctx context.Context) error {
 	for _, conn := range g.conns {
 		err := rpc.AwaitReady(ctx, conn)
 		if err != nil {
 			return err
 		}
+	}
+	for range 100 {
+		if g.settings.TicketCache == 0 || g.tickets.whole() || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	g.ready.Store(true)
 	return nil

@@ -74,11 +74,18 @@ func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 	if token == "" {
 		return caller{}, nil
 	}
+	who, ok := g.tickets.check(sessionToken, token)
+	if ok {
+		return who, nil
+	}
+	asked := g.tickets.now()
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifySession, &authv1.VerifySessionRequest{SessionToken: token})
 	if err != nil {
 		return caller{}, err
 	}
-	return caller{owner: resp.GetUserId(), session: resp.GetSessionId()}, nil
+	who = caller{owner: resp.GetUserId(), session: resp.GetSessionId()}
+	g.tickets.keep(sessionToken, token, who, asked, resp.GetExpiresAt())
+	return who, nil
 }
 
 // verifyGuest returns the guest whose ticket the request came with, "" if there
@@ -88,6 +95,10 @@ func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (string, e
 	if ticket == "" {
 		return "", nil
 	}
+	if who, ok := g.tickets.check(guestTicket, ticket); ok {
+		return who.owner, nil
+	}
+	asked := g.tickets.now()
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyGuestTicket, &authv1.VerifyGuestTicketRequest{Ticket: ticket})
 	if fault.Is(err, fault.Unauthenticated) && fault.From(err).Code == "invalid_ticket" {
 		return "", nil
@@ -97,6 +108,8 @@ func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (string, e
 	}
 	if renewed := resp.GetRenewedTicket(); renewed != "" {
 		g.setCookie(w, g.cookies.guest, renewed, resp.GetRenewedExpiresAt())
+	} else {
+		g.tickets.keep(guestTicket, ticket, caller{owner: resp.GetGuestId()}, asked, resp.GetExpiresAt())
 	}
 	return resp.GetGuestId(), nil
 }

@@ -250,6 +250,19 @@ func TestSessions(t *testing.T) {
 	if len(a.cookies) > 0 {
 		t.Errorf("cookies left: %v", a.cookies)
 	}
+	b.logIn("a@example.org")
+	a.logIn("a@example.org")
+	a.want(400, "invalid_except", "DELETE", "/v1/sessions?except=other", "")
+	a.want(400, "invalid_except", "DELETE", "/v1/sessions?except=", "")
+	b.want(200, "", "GET", "/v1/sessions", "")
+	if got := a.want(204, "", "DELETE", "/v1/sessions?except=current", ""); len(got.Values("Set-Cookie")) > 0 {
+		t.Error("ending the others cleared the cookie")
+	}
+	b.want(401, "invalid_session", "GET", "/v1/sessions", "")
+	if list := a.want(200, "", "GET", "/v1/sessions", "").json(t)["sessions"].([]any); len(list) != 1 {
+		t.Errorf("left: %v", list)
+	}
+	a.want(204, "", "DELETE", "/v1/sessions", "")
 	stranger.want(204, "", "DELETE", "/v1/sessions", "")
 	if len(stranger.cookies) > 0 || len(s.authStore.sessions) > 0 {
 		t.Errorf("left: %v, %v", stranger.cookies, s.authStore.sessions)

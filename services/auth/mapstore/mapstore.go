@@ -19,11 +19,16 @@ import (
 	"coatcheck/chassis/fault"
 )
 
+// maxEnded is how many ended sessions are kept in mind for those who follow.
+const maxEnded = 10_000
+
 // Store is an auth.Store in memory.
 type Store struct {
 	mu     sync.Mutex
 	users  map[string]*account // by id
 	owners map[string]string   // by address: the id
+	ended  []auth.Revocation
+	told   chan struct{} // closed when ended grows
 }
 
 var _ auth.Store = (*Store)(nil)
@@ -41,7 +46,7 @@ type account struct {
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{users: map[string]*account{}, owners: map[string]string{}}
+	return &Store{users: map[string]*account{}, owners: map[string]string{}, told: make(chan struct{})}
 }
 
 // Register is part of auth.Store.
@@ -89,12 +94,14 @@ func (s *Store) ChangePassword(_ context.Context, u auth.User, phc, operation st
 	case a == nil:
 		return auth.NoUser, nil
 	case a.operation == operation:
+		s.announce(u.ID)
 		return auth.Done, nil
 	case strconv.Itoa(a.generation) != u.Generation:
 		return auth.Outdated, nil
 	}
 	a.password, a.operation, a.sessions = phc, operation, nil
 	a.generation++
+	s.announce(u.ID)
 	return auth.Done, nil
 }
 
@@ -102,12 +109,11 @@ func (s *Store) ChangePassword(_ context.Context, u auth.User, phc, operation st
 func (s *Store) DeleteUser(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.live(id)
-	if a == nil {
-		return nil
+	if a := s.live(id); a != nil {
+		delete(s.owners, a.email)
+		s.users[id] = &account{gone: true}
 	}
-	delete(s.owners, a.email)
-	s.users[id] = &account{gone: true}
+	s.announce(id)
 	return nil
 }
 
@@ -124,18 +130,19 @@ func (s *Store) StartSession(_ context.Context, u auth.User, r auth.Session, idl
 	for len(a.sessions) >= auth.MaxSessions {
 		oldest := slices.MinFunc(a.sessions, func(x, y auth.Session) int { return cmp.Compare(x.Used, y.Used) })
 		a.end(oldest.ID)
+		s.announce(u.ID)
 	}
 	a.sessions = append(a.sessions, r)
 	return true, nil
 }
 
 // UseSession is part of auth.Store.
-func (s *Store) UseSession(_ context.Context, userID, sessionID string, now time.Time, idle time.Duration) (bool, error) {
+func (s *Store) UseSession(_ context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.live(userID)
 	if a == nil {
-		return false, nil
+		return time.Time{}, nil
 	}
 	for i := range a.sessions {
 		r := &a.sessions[i]
@@ -143,14 +150,14 @@ func (s *Store) UseSession(_ context.Context, userID, sessionID string, now time
 			continue
 		}
 		if !r.Live(now, idle) {
-			return false, nil
+			return time.Time{}, nil
 		}
 		if at := now.UnixMilli(); at-r.Used >= auth.MarkInterval.Milliseconds() {
 			r.Used = at
 		}
-		return true, nil
+		return time.UnixMilli(r.Expires), nil
 	}
-	return false, nil
+	return time.Time{}, nil
 }
 
 // Sessions is part of auth.Store.
@@ -180,17 +187,69 @@ func (s *Store) EndSession(_ context.Context, userID, sessionID string) error {
 	if a := s.live(userID); a != nil {
 		a.end(sessionID)
 	}
+	s.announce(userID)
 	return nil
 }
 
 // EndSessions is part of auth.Store.
-func (s *Store) EndSessions(_ context.Context, userID string) error {
+func (s *Store) EndSessions(_ context.Context, userID, except string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := s.live(userID); a != nil {
-		a.sessions = nil
+		a.sessions = slices.DeleteFunc(a.sessions, func(r auth.Session) bool { return r.ID != except })
 	}
+	s.announce(userID)
 	return nil
+}
+
+// announce notes that sessions of the user have ended. s.mu is held.
+func (s *Store) announce(userID string) {
+	at := auth.Position{Milli: 1}
+	if n := len(s.ended); n > 0 {
+		at = auth.Position{Milli: s.ended[n-1].At.Milli + 1}
+	}
+	s.ended = append(s.ended, auth.Revocation{At: at, UserID: userID})
+	if len(s.ended) > 2*maxEnded {
+		s.ended = append([]auth.Revocation(nil), s.ended[maxEnded:]...)
+	}
+	close(s.told)
+	s.told = make(chan struct{})
+}
+
+// ReadRevocations is part of auth.Store.
+func (s *Store) ReadRevocations(ctx context.Context, after auth.Position, wait time.Duration) ([]auth.Revocation, error) {
+	timeout := time.After(wait)
+	for {
+		s.mu.Lock()
+		told := s.told
+		var found []auth.Revocation
+		for _, r := range s.ended {
+			if r.At.Compare(after) > 0 && len(found) < 1000 {
+				found = append(found, r)
+			}
+		}
+		s.mu.Unlock()
+		if len(found) > 0 {
+			return found, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timeout:
+			return nil, nil
+		case <-told:
+		}
+	}
+}
+
+// LastRevocation is part of auth.Store.
+func (s *Store) LastRevocation(context.Context) (auth.Position, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ended) == 0 {
+		return auth.Position{}, nil
+	}
+	return s.ended[len(s.ended)-1].At, nil
 }
 
 // live returns the user, nil if there is none. s.mu is held.

@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,6 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) auth.Store) {
 		"changes race":     changesRace,
 		"log-in races":     logInRaces,
 		"log-out and uses": logOutAndUses,
+		"revocations":      revocations,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{T: t, store: open(t)}
@@ -194,7 +196,7 @@ func logIn(w *world) {
 	w.advance(5 * time.Minute)
 	seen, err := w.one.VerifySession(w.Context(), &authv1.VerifySessionRequest{SessionToken: first.GetSessionToken()})
 	w.ok(err)
-	if seen.GetUserId() != id || seen.GetSessionId() != first.GetSession().GetId() {
+	if seen.GetUserId() != id || seen.GetSessionId() != first.GetSession().GetId() || !seen.GetExpiresAt().AsTime().Equal(first.GetSession().GetExpiresAt().AsTime()) {
 		w.Fatalf("verified as %v", seen)
 	}
 	listed := w.list(w.two, id)
@@ -266,7 +268,7 @@ func bounded(w *world) {
 		start(fmt.Sprint(i))
 	}
 	w.advance(auth.MarkInterval)
-	if live, err := w.store.UseSession(w.Context(), id, "0", w.now(), idle); !live {
+	if ends, err := w.store.UseSession(w.Context(), id, "0", w.now(), idle); ends.IsZero() {
 		w.Fatal("the first session is gone", err)
 	}
 	start("one more")
@@ -297,6 +299,11 @@ func logOut(w *world) {
 	w.ok(w.verify(w.one, first.GetSessionToken()))
 	end(id, first.GetSession().GetId())
 	w.want(w.verify(w.one, first.GetSessionToken()), fault.Unauthenticated, "invalid_session")
+	w.ok(w.verify(w.one, second.GetSessionToken()))
+	third := w.logIn(w.one, email, password)
+	_, err := w.two.RevokeAllSessions(w.Context(), &authv1.RevokeAllSessionsRequest{UserId: id, ExceptSessionId: second.GetSession().GetId()})
+	w.ok(err)
+	w.want(w.verify(w.one, third.GetSessionToken()), fault.Unauthenticated, "invalid_session")
 	w.ok(w.verify(w.one, second.GetSessionToken()))
 	for _, user := range []string{newUserID(), id} {
 		_, err := w.one.RevokeAllSessions(w.Context(), &authv1.RevokeAllSessionsRequest{UserId: user})
@@ -371,6 +378,71 @@ func deletion(w *world) {
 	w.ok(w.remove(w.one, id))
 	if made := w.logIn(w.two, email, password); made.GetUserId() != next {
 		w.Fatalf("logged in as %s, want %s", made.GetUserId(), next)
+	}
+}
+
+// revocations: whatever ends sessions is in the log when it answers, in order,
+// for every replica, also where it is repeated.
+func revocations(w *world) {
+	ctx := w.Context()
+	id, email := w.enrol()
+	after, err := w.store.LastRevocation(ctx)
+	w.ok(err)
+	heard := func(what string, want ...string) {
+		w.Helper()
+		found, err := w.store.ReadRevocations(ctx, after, 10*time.Millisecond)
+		w.ok(err)
+		var users []string
+		for _, r := range found {
+			if r.At.Compare(after) <= 0 {
+				w.Errorf("%s: %v is not behind %v", what, r.At, after)
+			}
+			users, after = append(users, r.UserID), r.At
+		}
+		if !slices.Equal(users, want) {
+			w.Errorf("%s: the log says %v, want %v", what, users, want)
+		}
+		if last, err := w.store.LastRevocation(ctx); err != nil || last != after {
+			w.Errorf("%s: the last is %v, %v, want %v", what, last, err, after)
+		}
+	}
+	session := w.logIn(w.one, email, password).GetSession().GetId()
+	w.want(w.change(w.one, id, "op", "wrong password", "new password"), fault.Forbidden, "wrong_password")
+	heard("log-in and what is refused")
+	for range 2 {
+		_, err := w.two.RevokeSession(ctx, &authv1.RevokeSessionRequest{UserId: id, SessionId: session})
+		w.ok(err)
+	}
+	heard("log-out, twice", id, id)
+	for range 2 {
+		_, err := w.two.RevokeAllSessions(ctx, &authv1.RevokeAllSessionsRequest{UserId: id})
+		w.ok(err)
+	}
+	heard("all, twice", id, id)
+	for range 2 {
+		w.ok(w.change(w.one, id, "op", password, "new password"))
+	}
+	heard("password, twice", id, id)
+
+	u, err := w.store.User(ctx, id)
+	w.ok(err)
+	for i := range auth.MaxSessions + 1 {
+		at := w.now().UnixMilli()
+		_, err := w.store.StartSession(ctx, u, auth.Session{ID: fmt.Sprint(i), Created: at, Used: at, Expires: at + life.Milliseconds()}, idle)
+		w.ok(err)
+	}
+	heard("one session too many", id)
+	for range 2 {
+		w.ok(w.remove(w.two, id))
+	}
+	heard("deletion, twice", id, id)
+
+	// A reader that waits is told at once.
+	began := time.Now()
+	time.AfterFunc(50*time.Millisecond, func() { _ = w.store.EndSession(context.WithoutCancel(ctx), id, "x") })
+	found, err := w.store.ReadRevocations(ctx, after, 5*time.Second)
+	if err != nil || len(found) != 1 || time.Since(began) > 3*time.Second {
+		w.Errorf("%v, %v after %v", found, err, time.Since(began))
 	}
 }
 

@@ -155,6 +155,9 @@ func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, cmd)
+		if cmd.Name() == "xread" && (err == nil || errors.Is(err, redis.Nil)) {
+			return err // it waits for news: how long tells nothing of Redis
+		}
 		h.observe(ctx, cmd.Name(), start, err)
 		return err
 	}

@@ -291,8 +291,11 @@ func TestMetrics(t *testing.T) {
 		p.Get(ctx, "k")
 		return nil
 	})
+	// What waits is not slow; what fails has failed.
+	rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{"stream", "0"}, Block: time.Millisecond})
+	rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{"k", "0"}, Block: time.Millisecond})
 	got := counts(t, reg)
-	for name, want := range map[string]uint64{"set ok": 1, "get ok": 2, "hgetall refused": 1, "pipeline ok": 1} {
+	for name, want := range map[string]uint64{"set ok": 1, "get ok": 2, "hgetall refused": 1, "pipeline ok": 1, "xread ok": 0, "xread refused": 1} {
 		if got[name] != want {
 			t.Errorf("%s: %d, want %d; all: %v", name, got[name], want, got)
 		}

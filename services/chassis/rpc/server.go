@@ -38,6 +38,9 @@ const meaningfulWork = 5 * time.Millisecond
 type Server struct {
 	*grpc.Server
 	health *health.Server
+	// OnDrain is called, if set, when the server drains: streams that would not
+	// end by themselves must end then, since Stop waits for them.
+	OnDrain func()
 }
 
 // NewServer returns a server with metrics, health and bounds. instance is the
@@ -126,7 +129,12 @@ func (s *Server) Serve(lis net.Listener) error {
 }
 
 // Drain tells every client that watches the health to pick other replicas.
-func (s *Server) Drain() { s.health.Shutdown() }
+func (s *Server) Drain() {
+	s.health.Shutdown()
+	if s.OnDrain != nil {
+		s.OnDrain()
+	}
+}
 
 // Stop lets calls under way end until ctx does.
 func (s *Server) Stop(ctx context.Context) error {

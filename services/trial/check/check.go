@@ -27,6 +27,8 @@ type Limits struct {
 	// Search is how long the search for an order of one hot cart's requests may
 	// take; 0 means a minute. Longer is a violation.
 	Search time.Duration
+	// Holds is how long after its answer a log-out must hold everywhere.
+	Holds time.Duration
 
 	// With less than this, a run is inconclusive.
 	Acknowledged int     // changes
@@ -45,7 +47,7 @@ type Limits struct {
 // DefaultLimits are those of a demonstration of a minute.
 func DefaultLimits() Limits {
 	return Limits{
-		Settle: 2 * time.Second, Search: time.Minute,
+		Settle: 2 * time.Second, Search: time.Minute, Holds: time.Second,
 		Acknowledged: 20_000, BeforeFaults: 500, Faults: 40, AcrossKills: 50, Share: 0.02, Missed: 0.01,
 	}
 }

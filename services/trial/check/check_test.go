@@ -367,6 +367,14 @@ func TestFindings(t *testing.T) {
 			bad:   told().op(history.LogOut, "u").op(history.Probe, "u"),
 			want:  []string{"revoked u: a session that was ended was accepted at 0.003 s"},
 		},
+		"revoked soon": {
+			check:  "revoked",
+			limits: Limits{Holds: 10 * time.Millisecond},
+			good: told().op(history.LogOut, "u", during(0, 5)).op(history.Probe, "u", during(6, 20)).op(history.Probe, "u", during(14, 20)).
+				op(history.Probe, "u", during(15, 20), refused(401, "invalid_session")),
+			bad:  told().op(history.LogOut, "u", during(0, 5)).op(history.Probe, "u", during(15, 20)),
+			want: []string{"revoked u: a session that was ended was accepted at 0.020 s"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if v := c.good.judge(t, c.check, c.limits); len(v.Findings) > 0 {

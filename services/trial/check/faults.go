@@ -57,7 +57,8 @@ func (j *judge) logical() {
 	}
 }
 
-// revoked: a session that an acknowledged log-out has ended is refused.
+// revoked: a session that an acknowledged log-out has ended is refused, by every
+// replica and soon.
 func (j *judge) revoked() {
 	out := map[int32]*op{} // the last log-out of each client
 	for _, o := range j.ops {
@@ -65,7 +66,7 @@ func (j *judge) revoked() {
 		case o.kind == history.LogOut:
 			out[o.client] = o
 		case o.kind != history.Probe || o.outcome == history.Unknown:
-		case out[o.client] != nil && (out[o.client].outcome != history.OK || out[o.client].answered > o.sent):
+		case out[o.client] != nil && (out[o.client].outcome != history.OK || out[o.client].answered+j.limits.Holds > o.sent):
 		default:
 			ops := []*op{o}
 			if out[o.client] != nil {

@@ -192,7 +192,7 @@ func resultOf(v check.Verdict, name string) check.Result {
 // limits are those of a few seconds.
 func limits(checks []string) check.Limits {
 	return check.Limits{
-		Checks: append([]string{"inconclusive"}, checks...), Settle: 200 * time.Millisecond, Search: 10 * time.Second,
+		Checks: append([]string{"inconclusive"}, checks...), Settle: 200 * time.Millisecond, Search: 10 * time.Second, Holds: time.Second,
 		Acknowledged: 50, BeforeFaults: 1, Missed: 1,
 	}
 }

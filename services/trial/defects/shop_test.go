@@ -188,6 +188,9 @@ func (s *shop) auth(t *testing.T, way net.Listener) func(string) (chassis.Servic
 		}
 		server := rpc.NewServer(nowhere, reg, name)
 		authv1.RegisterAuthServiceServer(server, service)
+		following, stop := context.WithCancel(context.Background())
+		server.OnDrain = stop
+		go service.Follow(following)
 		return chassis.Service{
 			Settings: set.Settings, Log: nowhere, Registry: reg, Part: server,
 			Ready: func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
@@ -325,7 +328,10 @@ func before(conn *grpc.ClientConn, addr string, interceptors ...grpc.UnaryClient
 		return conn.Invoke(ctx, method, req, reply, opts...)
 	})
 	return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithIdleTimeout(0), grpc.WithChainUnaryInterceptor(chain...))
+		grpc.WithIdleTimeout(0), grpc.WithChainUnaryInterceptor(chain...),
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, _ *grpc.ClientConn, method string, _ grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return conn.NewStream(ctx, desc, method, opts...)
+		}))
 }
 
 // products are enough that no shopper runs out of lines that are in no cart yet.

@@ -52,6 +52,7 @@ func New(s Settings, log *slog.Logger, registry *prometheus.Registry) (chassis.S
 	if err != nil {
 		return chassis.Service{}, fmt.Errorf("cart: %w", err)
 	}
+	// Sessions are looked up in this process: the gateway need not remember them.
 	g, err := gateway.New(s.gateway(), log, registry, toCart.conn, toAuth.conn)
 	if err != nil {
 		return chassis.Service{}, err

@@ -317,6 +317,7 @@ func (c *client) succeed(op *history.Op, a answer) {
 		}
 	case history.LogOut:
 		c.ended, c.session, c.next = c.session, "", history.Probe
+		c.notBefore = time.Now().Add(c.t.timing.holds)
 	case history.Read:
 		switch {
 		case c.hot == 1 && len(c.lines) > 0 && c.rng.IntN(6) == 0:

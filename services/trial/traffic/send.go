@@ -29,12 +29,13 @@ type timing struct {
 	settle  time.Duration // and for settling it, from its start
 	insist  time.Duration // for a request of set-up or of the last reading
 	calm    time.Duration // after which nothing unknown is under way in the shop any more
+	holds   time.Duration // after which a log-out must hold everywhere: the session is shown again
 }
 
 func defaultTiming() timing {
 	return timing{
 		every: time.Second, attempt: 2250 * time.Millisecond, limit: 5 * time.Second,
-		settle: 15 * time.Second, insist: 30 * time.Second, calm: 5 * time.Second,
+		settle: 15 * time.Second, insist: 30 * time.Second, calm: 5 * time.Second, holds: time.Second,
 	}
 }
 

@@ -21,6 +21,7 @@ package authv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -183,8 +184,10 @@ type VerifyGuestTicketResponse struct {
 	RenewedTicket string `protobuf:"bytes,2,opt,name=renewed_ticket,json=renewedTicket,proto3" json:"renewed_ticket,omitempty"`
 	// Of the renewed ticket.
 	RenewedExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=renewed_expires_at,json=renewedExpiresAt,proto3" json:"renewed_expires_at,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Of the ticket that was shown.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *VerifyGuestTicketResponse) Reset() {
@@ -234,6 +237,13 @@ func (x *VerifyGuestTicketResponse) GetRenewedTicket() string {
 func (x *VerifyGuestTicketResponse) GetRenewedExpiresAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RenewedExpiresAt
+	}
+	return nil
+}
+
+func (x *VerifyGuestTicketResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
 	}
 	return nil
 }
@@ -349,8 +359,8 @@ type LogInRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Email    string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
 	Password string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	// What the client says it is (User-Agent), for the list of sessions. Cut to
-	// 256 bytes.
+	// What the client says it is (User-Agent); the list of sessions shows a short
+	// label made of it.
 	Device        string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -414,9 +424,10 @@ type Session struct {
 	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// The absolute limit. The session ends sooner when it is not used.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	LastUsedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
-	Device        string                 `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
+	ExpiresAt  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
+	// "Firefox on Linux", at most 64 bytes of ASCII; may be empty.
+	Device        string `protobuf:"bytes,5,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,9 +603,11 @@ func (x *VerifySessionRequest) GetSessionToken() string {
 }
 
 type VerifySessionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	UserId    string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// When the session ends at the latest, if it is used.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -641,6 +654,13 @@ func (x *VerifySessionResponse) GetSessionId() string {
 		return x.SessionId
 	}
 	return ""
+}
+
+func (x *VerifySessionResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
 }
 
 type ListSessionsRequest struct {
@@ -820,10 +840,12 @@ func (*RevokeSessionResponse) Descriptor() ([]byte, []int) {
 }
 
 type RevokeAllSessionsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The session that stays; none if empty.
+	ExceptSessionId string `protobuf:"bytes,2,opt,name=except_session_id,json=exceptSessionId,proto3" json:"except_session_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RevokeAllSessionsRequest) Reset() {
@@ -859,6 +881,13 @@ func (*RevokeAllSessionsRequest) Descriptor() ([]byte, []int) {
 func (x *RevokeAllSessionsRequest) GetUserId() string {
 	if x != nil {
 		return x.UserId
+	}
+	return ""
+}
+
+func (x *RevokeAllSessionsRequest) GetExceptSessionId() string {
+	if x != nil {
+		return x.ExceptSessionId
 	}
 	return ""
 }
@@ -899,6 +928,127 @@ func (*RevokeAllSessionsResponse) Descriptor() ([]byte, []int) {
 	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{16}
 }
 
+type WatchRevocationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The position of the last response heard, of whatever replica; empty at first.
+	After         string `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRevocationsRequest) Reset() {
+	*x = WatchRevocationsRequest{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRevocationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRevocationsRequest) ProtoMessage() {}
+
+func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
+func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WatchRevocationsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+type WatchRevocationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nothing that was verified with auth before this arrived counts any more, for
+	// these users. One who is named has sessions that were ended; not all need be.
+	UserIds []string `protobuf:"bytes,1,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	// Where to go on from.
+	Position string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	// A time since the beginning of this call. Whatever was revoked before it is
+	// in this response or in one before: the caller, who knows when it began the
+	// call, knows how old its knowledge is at most, however late this arrives.
+	Complete *durationpb.Duration `protobuf:"bytes,3,opt,name=complete,proto3" json:"complete,omitempty"`
+	// What lies between the position asked for and this is not known any more:
+	// nothing that was verified before counts, for anybody.
+	Gap           bool `protobuf:"varint,4,opt,name=gap,proto3" json:"gap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRevocationsResponse) Reset() {
+	*x = WatchRevocationsResponse{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRevocationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRevocationsResponse) ProtoMessage() {}
+
+func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
+func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WatchRevocationsResponse) GetUserIds() []string {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
+func (x *WatchRevocationsResponse) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *WatchRevocationsResponse) GetComplete() *durationpb.Duration {
+	if x != nil {
+		return x.Complete
+	}
+	return nil
+}
+
+func (x *WatchRevocationsResponse) GetGap() bool {
+	if x != nil {
+		return x.Gap
+	}
+	return false
+}
+
 type ChangePasswordRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
@@ -913,7 +1063,7 @@ type ChangePasswordRequest struct {
 
 func (x *ChangePasswordRequest) Reset() {
 	*x = ChangePasswordRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1075,7 @@ func (x *ChangePasswordRequest) String() string {
 func (*ChangePasswordRequest) ProtoMessage() {}
 
 func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1088,7 @@ func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{17}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChangePasswordRequest) GetUserId() string {
@@ -977,7 +1127,7 @@ type ChangePasswordResponse struct {
 
 func (x *ChangePasswordResponse) Reset() {
 	*x = ChangePasswordResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1139,7 @@ func (x *ChangePasswordResponse) String() string {
 func (*ChangePasswordResponse) ProtoMessage() {}
 
 func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1152,7 @@ func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
 func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{18}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{20}
 }
 
 type DeleteUserRequest struct {
@@ -1014,7 +1164,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1176,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1189,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{19}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteUserRequest) GetUserId() string {
@@ -1057,7 +1207,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1219,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1232,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{20}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{22}
 }
 
 type ListSigningKeysRequest struct {
@@ -1093,7 +1243,7 @@ type ListSigningKeysRequest struct {
 
 func (x *ListSigningKeysRequest) Reset() {
 	*x = ListSigningKeysRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1255,7 @@ func (x *ListSigningKeysRequest) String() string {
 func (*ListSigningKeysRequest) ProtoMessage() {}
 
 func (x *ListSigningKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1268,7 @@ func (x *ListSigningKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSigningKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListSigningKeysRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{21}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{23}
 }
 
 type SigningKey struct {
@@ -1132,7 +1282,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1294,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1307,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{22}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SigningKey) GetId() string {
@@ -1184,7 +1334,7 @@ type ListSigningKeysResponse struct {
 
 func (x *ListSigningKeysResponse) Reset() {
 	*x = ListSigningKeysResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1346,7 @@ func (x *ListSigningKeysResponse) String() string {
 func (*ListSigningKeysResponse) ProtoMessage() {}
 
 func (x *ListSigningKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1359,7 @@ func (x *ListSigningKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSigningKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListSigningKeysResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{23}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSigningKeysResponse) GetKeys() []*SigningKey {
@@ -1223,7 +1373,7 @@ var File_coatcheck_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x1ccoatcheck/auth/v1/auth.proto\x12\x11coatcheck.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x19\n" +
+	"\x1ccoatcheck/auth/v1/auth.proto\x12\x11coatcheck.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x19\n" +
 	"\x17IssueGuestTicketRequest\"\x88\x01\n" +
 	"\x18IssueGuestTicketResponse\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12\x19\n" +
@@ -1231,11 +1381,13 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"2\n" +
 	"\x18VerifyGuestTicketRequest\x12\x16\n" +
-	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"\xa7\x01\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"\xe2\x01\n" +
 	"\x19VerifyGuestTicketResponse\x12\x19\n" +
 	"\bguest_id\x18\x01 \x01(\tR\aguestId\x12%\n" +
 	"\x0erenewed_ticket\x18\x02 \x01(\tR\rrenewedTicket\x12H\n" +
-	"\x12renewed_expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10renewedExpiresAt\"\\\n" +
+	"\x12renewed_expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10renewedExpiresAt\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\\\n" +
 	"\x0fRegisterRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x1a\n" +
@@ -1260,11 +1412,13 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x124\n" +
 	"\asession\x18\x03 \x01(\v2\x1a.coatcheck.auth.v1.SessionR\asession\";\n" +
 	"\x14VerifySessionRequest\x12#\n" +
-	"\rsession_token\x18\x01 \x01(\tR\fsessionToken\"O\n" +
+	"\rsession_token\x18\x01 \x01(\tR\fsessionToken\"\x8a\x01\n" +
 	"\x15VerifySessionResponse\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x02 \x01(\tR\tsessionId\".\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\".\n" +
 	"\x13ListSessionsRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\"N\n" +
 	"\x14ListSessionsResponse\x126\n" +
@@ -1273,10 +1427,18 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\"\x17\n" +
-	"\x15RevokeSessionResponse\"3\n" +
+	"\x15RevokeSessionResponse\"_\n" +
 	"\x18RevokeAllSessionsRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\"\x1b\n" +
-	"\x19RevokeAllSessionsResponse\"\xa1\x01\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12*\n" +
+	"\x11except_session_id\x18\x02 \x01(\tR\x0fexceptSessionId\"\x1b\n" +
+	"\x19RevokeAllSessionsResponse\"/\n" +
+	"\x17WatchRevocationsRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\"\x9a\x01\n" +
+	"\x18WatchRevocationsResponse\x12\x19\n" +
+	"\buser_ids\x18\x01 \x03(\tR\auserIds\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\tR\bposition\x125\n" +
+	"\bcomplete\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bcomplete\x12\x10\n" +
+	"\x03gap\x18\x04 \x01(\bR\x03gap\"\xa1\x01\n" +
 	"\x15ChangePasswordRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12!\n" +
 	"\foperation_id\x18\x02 \x01(\tR\voperationId\x12)\n" +
@@ -1293,7 +1455,7 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"public_key\x18\x02 \x01(\fR\tpublicKey\"L\n" +
 	"\x17ListSigningKeysResponse\x121\n" +
-	"\x04keys\x18\x01 \x03(\v2\x1d.coatcheck.auth.v1.SigningKeyR\x04keys2\xd0\b\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1d.coatcheck.auth.v1.SigningKeyR\x04keys2\xbf\t\n" +
 	"\vAuthService\x12k\n" +
 	"\x10IssueGuestTicket\x12*.coatcheck.auth.v1.IssueGuestTicketRequest\x1a+.coatcheck.auth.v1.IssueGuestTicketResponse\x12n\n" +
 	"\x11VerifyGuestTicket\x12+.coatcheck.auth.v1.VerifyGuestTicketRequest\x1a,.coatcheck.auth.v1.VerifyGuestTicketResponse\x12S\n" +
@@ -1302,7 +1464,8 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\rVerifySession\x12'.coatcheck.auth.v1.VerifySessionRequest\x1a(.coatcheck.auth.v1.VerifySessionResponse\x12_\n" +
 	"\fListSessions\x12&.coatcheck.auth.v1.ListSessionsRequest\x1a'.coatcheck.auth.v1.ListSessionsResponse\x12b\n" +
 	"\rRevokeSession\x12'.coatcheck.auth.v1.RevokeSessionRequest\x1a(.coatcheck.auth.v1.RevokeSessionResponse\x12n\n" +
-	"\x11RevokeAllSessions\x12+.coatcheck.auth.v1.RevokeAllSessionsRequest\x1a,.coatcheck.auth.v1.RevokeAllSessionsResponse\x12e\n" +
+	"\x11RevokeAllSessions\x12+.coatcheck.auth.v1.RevokeAllSessionsRequest\x1a,.coatcheck.auth.v1.RevokeAllSessionsResponse\x12m\n" +
+	"\x10WatchRevocations\x12*.coatcheck.auth.v1.WatchRevocationsRequest\x1a+.coatcheck.auth.v1.WatchRevocationsResponse0\x01\x12e\n" +
 	"\x0eChangePassword\x12(.coatcheck.auth.v1.ChangePasswordRequest\x1a).coatcheck.auth.v1.ChangePasswordResponse\x12Y\n" +
 	"\n" +
 	"DeleteUser\x12$.coatcheck.auth.v1.DeleteUserRequest\x1a%.coatcheck.auth.v1.DeleteUserResponse\x12h\n" +
@@ -1320,7 +1483,7 @@ func file_coatcheck_auth_v1_auth_proto_rawDescGZIP() []byte {
 	return file_coatcheck_auth_v1_auth_proto_rawDescData
 }
 
-var file_coatcheck_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_coatcheck_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_coatcheck_auth_v1_auth_proto_goTypes = []any{
 	(*IssueGuestTicketRequest)(nil),   // 0: coatcheck.auth.v1.IssueGuestTicketRequest
 	(*IssueGuestTicketResponse)(nil),  // 1: coatcheck.auth.v1.IssueGuestTicketResponse
@@ -1339,51 +1502,59 @@ var file_coatcheck_auth_v1_auth_proto_goTypes = []any{
 	(*RevokeSessionResponse)(nil),     // 14: coatcheck.auth.v1.RevokeSessionResponse
 	(*RevokeAllSessionsRequest)(nil),  // 15: coatcheck.auth.v1.RevokeAllSessionsRequest
 	(*RevokeAllSessionsResponse)(nil), // 16: coatcheck.auth.v1.RevokeAllSessionsResponse
-	(*ChangePasswordRequest)(nil),     // 17: coatcheck.auth.v1.ChangePasswordRequest
-	(*ChangePasswordResponse)(nil),    // 18: coatcheck.auth.v1.ChangePasswordResponse
-	(*DeleteUserRequest)(nil),         // 19: coatcheck.auth.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),        // 20: coatcheck.auth.v1.DeleteUserResponse
-	(*ListSigningKeysRequest)(nil),    // 21: coatcheck.auth.v1.ListSigningKeysRequest
-	(*SigningKey)(nil),                // 22: coatcheck.auth.v1.SigningKey
-	(*ListSigningKeysResponse)(nil),   // 23: coatcheck.auth.v1.ListSigningKeysResponse
-	(*timestamppb.Timestamp)(nil),     // 24: google.protobuf.Timestamp
+	(*WatchRevocationsRequest)(nil),   // 17: coatcheck.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil),  // 18: coatcheck.auth.v1.WatchRevocationsResponse
+	(*ChangePasswordRequest)(nil),     // 19: coatcheck.auth.v1.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),    // 20: coatcheck.auth.v1.ChangePasswordResponse
+	(*DeleteUserRequest)(nil),         // 21: coatcheck.auth.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),        // 22: coatcheck.auth.v1.DeleteUserResponse
+	(*ListSigningKeysRequest)(nil),    // 23: coatcheck.auth.v1.ListSigningKeysRequest
+	(*SigningKey)(nil),                // 24: coatcheck.auth.v1.SigningKey
+	(*ListSigningKeysResponse)(nil),   // 25: coatcheck.auth.v1.ListSigningKeysResponse
+	(*timestamppb.Timestamp)(nil),     // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 27: google.protobuf.Duration
 }
 var file_coatcheck_auth_v1_auth_proto_depIdxs = []int32{
-	24, // 0: coatcheck.auth.v1.IssueGuestTicketResponse.expires_at:type_name -> google.protobuf.Timestamp
-	24, // 1: coatcheck.auth.v1.VerifyGuestTicketResponse.renewed_expires_at:type_name -> google.protobuf.Timestamp
-	24, // 2: coatcheck.auth.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	24, // 3: coatcheck.auth.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	24, // 4: coatcheck.auth.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
-	7,  // 5: coatcheck.auth.v1.LogInResponse.session:type_name -> coatcheck.auth.v1.Session
-	7,  // 6: coatcheck.auth.v1.ListSessionsResponse.sessions:type_name -> coatcheck.auth.v1.Session
-	22, // 7: coatcheck.auth.v1.ListSigningKeysResponse.keys:type_name -> coatcheck.auth.v1.SigningKey
-	0,  // 8: coatcheck.auth.v1.AuthService.IssueGuestTicket:input_type -> coatcheck.auth.v1.IssueGuestTicketRequest
-	2,  // 9: coatcheck.auth.v1.AuthService.VerifyGuestTicket:input_type -> coatcheck.auth.v1.VerifyGuestTicketRequest
-	4,  // 10: coatcheck.auth.v1.AuthService.Register:input_type -> coatcheck.auth.v1.RegisterRequest
-	6,  // 11: coatcheck.auth.v1.AuthService.LogIn:input_type -> coatcheck.auth.v1.LogInRequest
-	9,  // 12: coatcheck.auth.v1.AuthService.VerifySession:input_type -> coatcheck.auth.v1.VerifySessionRequest
-	11, // 13: coatcheck.auth.v1.AuthService.ListSessions:input_type -> coatcheck.auth.v1.ListSessionsRequest
-	13, // 14: coatcheck.auth.v1.AuthService.RevokeSession:input_type -> coatcheck.auth.v1.RevokeSessionRequest
-	15, // 15: coatcheck.auth.v1.AuthService.RevokeAllSessions:input_type -> coatcheck.auth.v1.RevokeAllSessionsRequest
-	17, // 16: coatcheck.auth.v1.AuthService.ChangePassword:input_type -> coatcheck.auth.v1.ChangePasswordRequest
-	19, // 17: coatcheck.auth.v1.AuthService.DeleteUser:input_type -> coatcheck.auth.v1.DeleteUserRequest
-	21, // 18: coatcheck.auth.v1.AuthService.ListSigningKeys:input_type -> coatcheck.auth.v1.ListSigningKeysRequest
-	1,  // 19: coatcheck.auth.v1.AuthService.IssueGuestTicket:output_type -> coatcheck.auth.v1.IssueGuestTicketResponse
-	3,  // 20: coatcheck.auth.v1.AuthService.VerifyGuestTicket:output_type -> coatcheck.auth.v1.VerifyGuestTicketResponse
-	5,  // 21: coatcheck.auth.v1.AuthService.Register:output_type -> coatcheck.auth.v1.RegisterResponse
-	8,  // 22: coatcheck.auth.v1.AuthService.LogIn:output_type -> coatcheck.auth.v1.LogInResponse
-	10, // 23: coatcheck.auth.v1.AuthService.VerifySession:output_type -> coatcheck.auth.v1.VerifySessionResponse
-	12, // 24: coatcheck.auth.v1.AuthService.ListSessions:output_type -> coatcheck.auth.v1.ListSessionsResponse
-	14, // 25: coatcheck.auth.v1.AuthService.RevokeSession:output_type -> coatcheck.auth.v1.RevokeSessionResponse
-	16, // 26: coatcheck.auth.v1.AuthService.RevokeAllSessions:output_type -> coatcheck.auth.v1.RevokeAllSessionsResponse
-	18, // 27: coatcheck.auth.v1.AuthService.ChangePassword:output_type -> coatcheck.auth.v1.ChangePasswordResponse
-	20, // 28: coatcheck.auth.v1.AuthService.DeleteUser:output_type -> coatcheck.auth.v1.DeleteUserResponse
-	23, // 29: coatcheck.auth.v1.AuthService.ListSigningKeys:output_type -> coatcheck.auth.v1.ListSigningKeysResponse
-	19, // [19:30] is the sub-list for method output_type
-	8,  // [8:19] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	26, // 0: coatcheck.auth.v1.IssueGuestTicketResponse.expires_at:type_name -> google.protobuf.Timestamp
+	26, // 1: coatcheck.auth.v1.VerifyGuestTicketResponse.renewed_expires_at:type_name -> google.protobuf.Timestamp
+	26, // 2: coatcheck.auth.v1.VerifyGuestTicketResponse.expires_at:type_name -> google.protobuf.Timestamp
+	26, // 3: coatcheck.auth.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	26, // 4: coatcheck.auth.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	26, // 5: coatcheck.auth.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	7,  // 6: coatcheck.auth.v1.LogInResponse.session:type_name -> coatcheck.auth.v1.Session
+	26, // 7: coatcheck.auth.v1.VerifySessionResponse.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 8: coatcheck.auth.v1.ListSessionsResponse.sessions:type_name -> coatcheck.auth.v1.Session
+	27, // 9: coatcheck.auth.v1.WatchRevocationsResponse.complete:type_name -> google.protobuf.Duration
+	24, // 10: coatcheck.auth.v1.ListSigningKeysResponse.keys:type_name -> coatcheck.auth.v1.SigningKey
+	0,  // 11: coatcheck.auth.v1.AuthService.IssueGuestTicket:input_type -> coatcheck.auth.v1.IssueGuestTicketRequest
+	2,  // 12: coatcheck.auth.v1.AuthService.VerifyGuestTicket:input_type -> coatcheck.auth.v1.VerifyGuestTicketRequest
+	4,  // 13: coatcheck.auth.v1.AuthService.Register:input_type -> coatcheck.auth.v1.RegisterRequest
+	6,  // 14: coatcheck.auth.v1.AuthService.LogIn:input_type -> coatcheck.auth.v1.LogInRequest
+	9,  // 15: coatcheck.auth.v1.AuthService.VerifySession:input_type -> coatcheck.auth.v1.VerifySessionRequest
+	11, // 16: coatcheck.auth.v1.AuthService.ListSessions:input_type -> coatcheck.auth.v1.ListSessionsRequest
+	13, // 17: coatcheck.auth.v1.AuthService.RevokeSession:input_type -> coatcheck.auth.v1.RevokeSessionRequest
+	15, // 18: coatcheck.auth.v1.AuthService.RevokeAllSessions:input_type -> coatcheck.auth.v1.RevokeAllSessionsRequest
+	17, // 19: coatcheck.auth.v1.AuthService.WatchRevocations:input_type -> coatcheck.auth.v1.WatchRevocationsRequest
+	19, // 20: coatcheck.auth.v1.AuthService.ChangePassword:input_type -> coatcheck.auth.v1.ChangePasswordRequest
+	21, // 21: coatcheck.auth.v1.AuthService.DeleteUser:input_type -> coatcheck.auth.v1.DeleteUserRequest
+	23, // 22: coatcheck.auth.v1.AuthService.ListSigningKeys:input_type -> coatcheck.auth.v1.ListSigningKeysRequest
+	1,  // 23: coatcheck.auth.v1.AuthService.IssueGuestTicket:output_type -> coatcheck.auth.v1.IssueGuestTicketResponse
+	3,  // 24: coatcheck.auth.v1.AuthService.VerifyGuestTicket:output_type -> coatcheck.auth.v1.VerifyGuestTicketResponse
+	5,  // 25: coatcheck.auth.v1.AuthService.Register:output_type -> coatcheck.auth.v1.RegisterResponse
+	8,  // 26: coatcheck.auth.v1.AuthService.LogIn:output_type -> coatcheck.auth.v1.LogInResponse
+	10, // 27: coatcheck.auth.v1.AuthService.VerifySession:output_type -> coatcheck.auth.v1.VerifySessionResponse
+	12, // 28: coatcheck.auth.v1.AuthService.ListSessions:output_type -> coatcheck.auth.v1.ListSessionsResponse
+	14, // 29: coatcheck.auth.v1.AuthService.RevokeSession:output_type -> coatcheck.auth.v1.RevokeSessionResponse
+	16, // 30: coatcheck.auth.v1.AuthService.RevokeAllSessions:output_type -> coatcheck.auth.v1.RevokeAllSessionsResponse
+	18, // 31: coatcheck.auth.v1.AuthService.WatchRevocations:output_type -> coatcheck.auth.v1.WatchRevocationsResponse
+	20, // 32: coatcheck.auth.v1.AuthService.ChangePassword:output_type -> coatcheck.auth.v1.ChangePasswordResponse
+	22, // 33: coatcheck.auth.v1.AuthService.DeleteUser:output_type -> coatcheck.auth.v1.DeleteUserResponse
+	25, // 34: coatcheck.auth.v1.AuthService.ListSigningKeys:output_type -> coatcheck.auth.v1.ListSigningKeysResponse
+	23, // [23:35] is the sub-list for method output_type
+	11, // [11:23] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_coatcheck_auth_v1_auth_proto_init() }
@@ -1397,7 +1568,7 @@ func file_coatcheck_auth_v1_auth_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coatcheck_auth_v1_auth_proto_rawDesc), len(file_coatcheck_auth_v1_auth_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

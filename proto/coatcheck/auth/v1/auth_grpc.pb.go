@@ -39,6 +39,7 @@ const (
 	AuthService_ListSessions_FullMethodName      = "/coatcheck.auth.v1.AuthService/ListSessions"
 	AuthService_RevokeSession_FullMethodName     = "/coatcheck.auth.v1.AuthService/RevokeSession"
 	AuthService_RevokeAllSessions_FullMethodName = "/coatcheck.auth.v1.AuthService/RevokeAllSessions"
+	AuthService_WatchRevocations_FullMethodName  = "/coatcheck.auth.v1.AuthService/WatchRevocations"
 	AuthService_ChangePassword_FullMethodName    = "/coatcheck.auth.v1.AuthService/ChangePassword"
 	AuthService_DeleteUser_FullMethodName        = "/coatcheck.auth.v1.AuthService/DeleteUser"
 	AuthService_ListSigningKeys_FullMethodName   = "/coatcheck.auth.v1.AuthService/ListSigningKeys"
@@ -86,9 +87,18 @@ type AuthServiceClient interface {
 	// RevokeSession ends one session. One that is not there is no error.
 	// Safe to retry.
 	RevokeSession(ctx context.Context, in *RevokeSessionRequest, opts ...grpc.CallOption) (*RevokeSessionResponse, error)
-	// RevokeAllSessions ends every session of the user.
+	// RevokeAllSessions ends every session of the user, or every other one.
 	// Safe to retry.
 	RevokeAllSessions(ctx context.Context, in *RevokeAllSessionsRequest, opts ...grpc.CallOption) (*RevokeAllSessionsResponse, error)
+	// WatchRevocations tells of every user whose sessions were ended, one or all,
+	// from a position on, and speaks at least every 200 ms. Whoever trusts what was
+	// verified before needs it: see WatchRevocationsResponse.
+	//
+	//	INVALID_ARGUMENT [invalid_position]
+	//	UNAVAILABLE      [draining]  the replica is about to stop
+	//
+	// Safe to retry, from the last position heard.
+	WatchRevocations(ctx context.Context, in *WatchRevocationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRevocationsResponse], error)
 	// ChangePassword sets a new password and ends every session of the user, in
 	// one step.
 	//
@@ -194,6 +204,25 @@ func (c *authServiceClient) RevokeAllSessions(ctx context.Context, in *RevokeAll
 	return out, nil
 }
 
+func (c *authServiceClient) WatchRevocations(ctx context.Context, in *WatchRevocationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRevocationsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AuthService_ServiceDesc.Streams[0], AuthService_WatchRevocations_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRevocationsRequest, WatchRevocationsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuthService_WatchRevocationsClient = grpc.ServerStreamingClient[WatchRevocationsResponse]
+
 func (c *authServiceClient) ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ChangePasswordResponse)
@@ -266,9 +295,18 @@ type AuthServiceServer interface {
 	// RevokeSession ends one session. One that is not there is no error.
 	// Safe to retry.
 	RevokeSession(context.Context, *RevokeSessionRequest) (*RevokeSessionResponse, error)
-	// RevokeAllSessions ends every session of the user.
+	// RevokeAllSessions ends every session of the user, or every other one.
 	// Safe to retry.
 	RevokeAllSessions(context.Context, *RevokeAllSessionsRequest) (*RevokeAllSessionsResponse, error)
+	// WatchRevocations tells of every user whose sessions were ended, one or all,
+	// from a position on, and speaks at least every 200 ms. Whoever trusts what was
+	// verified before needs it: see WatchRevocationsResponse.
+	//
+	//	INVALID_ARGUMENT [invalid_position]
+	//	UNAVAILABLE      [draining]  the replica is about to stop
+	//
+	// Safe to retry, from the last position heard.
+	WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error
 	// ChangePassword sets a new password and ends every session of the user, in
 	// one step.
 	//
@@ -317,6 +355,9 @@ func (UnimplementedAuthServiceServer) RevokeSession(context.Context, *RevokeSess
 }
 func (UnimplementedAuthServiceServer) RevokeAllSessions(context.Context, *RevokeAllSessionsRequest) (*RevokeAllSessionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeAllSessions not implemented")
+}
+func (UnimplementedAuthServiceServer) WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchRevocations not implemented")
 }
 func (UnimplementedAuthServiceServer) ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangePassword not implemented")
@@ -492,6 +533,17 @@ func _AuthService_RevokeAllSessions_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuthService_WatchRevocations_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRevocationsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AuthServiceServer).WatchRevocations(m, &grpc.GenericServerStream[WatchRevocationsRequest, WatchRevocationsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AuthService_WatchRevocationsServer = grpc.ServerStreamingServer[WatchRevocationsResponse]
+
 func _AuthService_ChangePassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ChangePasswordRequest)
 	if err := dec(in); err != nil {
@@ -598,6 +650,12 @@ var AuthService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AuthService_ListSigningKeys_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchRevocations",
+			Handler:       _AuthService_WatchRevocations_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "coatcheck/auth/v1/auth.proto",
 }

@@ -36,6 +36,9 @@ func main() {
 	server := rpc.NewServer(log, registry, settings.InstanceName(),
 		append(traces.ServerOptions(), grpc.ChainUnaryInterceptor(auth.Measured(registry)))...)
 	authv1.RegisterAuthServiceServer(server, service)
+	following, stop := context.WithCancel(context.Background())
+	server.OnDrain = stop
+	go service.Follow(following)
 
 	err = chassis.Run(context.Background(), chassis.Service{
 		Name:     "auth",

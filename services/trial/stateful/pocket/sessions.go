@@ -24,16 +24,16 @@ func (s Sessions) StartSession(ctx context.Context, u auth.User, r auth.Session,
 }
 
 // UseSession is part of auth.Store.
-func (s Sessions) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (bool, error) {
+func (s Sessions) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error) {
 	p := of(ctx)
 	r := &p.session.record
 	if p.session.user != userID || r.ID != sessionID || !r.Live(now, idle) {
-		return false, nil
+		return time.Time{}, nil
 	}
 	if at := now.UnixMilli(); at-r.Used >= auth.MarkInterval.Milliseconds() {
 		r.Used, p.newSession = at, true
 	}
-	return true, nil
+	return time.UnixMilli(r.Expires), nil
 }
 
 // Sessions is part of auth.Store. It knows of the one that is shown to it.
@@ -55,21 +55,24 @@ func (s Sessions) EndSession(ctx context.Context, userID, sessionID string) erro
 }
 
 // EndSessions is part of auth.Store; it can end no more than EndSession.
-func (s Sessions) EndSessions(ctx context.Context, userID string) error {
-	return s.EndSession(ctx, userID, of(ctx).session.record.ID)
+func (s Sessions) EndSessions(ctx context.Context, userID, except string) error {
+	if id := of(ctx).session.record.ID; id != except {
+		return s.EndSession(ctx, userID, id)
+	}
+	return nil
 }
 
 // ChangePassword is part of auth.Store.
 func (s Sessions) ChangePassword(ctx context.Context, u auth.User, phc, operation string) (auth.Changed, error) {
 	changed, err := s.Store.ChangePassword(ctx, u, phc, operation)
 	if changed == auth.Done {
-		_ = s.EndSessions(ctx, u.ID)
+		_ = s.EndSessions(ctx, u.ID, "")
 	}
 	return changed, err
 }
 
 // DeleteUser is part of auth.Store.
 func (s Sessions) DeleteUser(ctx context.Context, id string) error {
-	_ = s.EndSessions(ctx, id)
+	_ = s.EndSessions(ctx, id, "")
 	return s.Store.DeleteUser(ctx, id)
 }

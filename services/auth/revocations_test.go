@@ -1,0 +1,370 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"coatcheck/chassis/fault"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+// watched is a stream and what it said.
+type watched struct {
+	t      *testing.T
+	stream authv1.AuthService_WatchRevocationsClient
+	began  time.Time
+	end    context.CancelFunc
+	last   *authv1.WatchRevocationsResponse
+}
+
+// watchFrom begins a stream that ends with the test, or after ten seconds.
+func watchFrom(t *testing.T, c authv1.AuthServiceClient, after string) *watched {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	began := time.Now()
+	stream, err := c.WatchRevocations(ctx, &authv1.WatchRevocationsRequest{After: after})
+	ok(t, err)
+	return &watched{t: t, stream: stream, began: began, end: cancel}
+}
+
+func (w *watched) next() *authv1.WatchRevocationsResponse {
+	w.t.Helper()
+	news, err := w.stream.Recv()
+	ok(w.t, err)
+	w.last = news
+	return news
+}
+
+// until reads on until everything before now is said, and returns the users.
+func (w *watched) until(now time.Time) []string {
+	w.t.Helper()
+	var users []string
+	for {
+		news := w.next()
+		users = append(users, news.GetUserIds()...)
+		if news.GetComplete() != nil && w.began.Add(news.GetComplete().AsDuration()).After(now) {
+			return users
+		}
+	}
+}
+
+func endAll(t *testing.T, c authv1.AuthServiceClient, user string) {
+	t.Helper()
+	_, err := c.RevokeAllSessions(t.Context(), &authv1.RevokeAllSessionsRequest{UserId: user})
+	ok(t, err)
+}
+
+func same(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: heard %d users %.3v, want %d %.3v", what, len(got), got, len(want), want)
+	}
+}
+
+func newUserIDs(n int) []string {
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = newUserID()
+	}
+	return ids
+}
+
+// TestRevocationsReachEveryReplica: what one replica ends is said by the others,
+// soon, and only to those who have not heard it.
+func TestRevocationsReachEveryReplica(t *testing.T) {
+	redisServer := startRedis(t)
+	one, two := serve(t, newServer(t, redisServer.client(t), time.Now)), serve(t, newServer(t, redisServer.client(t), time.Now))
+	w := watchFrom(t, two, "")
+	same(t, "at first", w.until(time.Now()), nil)
+
+	users := newUserIDs(3)
+	for _, user := range users {
+		endAll(t, one, user)
+	}
+	same(t, "three", w.until(time.Now()), users)
+	position := w.last.GetPosition()
+	w.end()
+
+	missed := newUserIDs(2)
+	for _, user := range missed {
+		endAll(t, two, user)
+	}
+	same(t, "who comes back, at another replica", watchFrom(t, one, position).until(time.Now()), missed)
+	same(t, "who is new", watchFrom(t, one, "").until(time.Now()), append(users, missed...))
+
+	// A replica that starts later knows of them too.
+	late := serve(t, newServer(t, redisServer.client(t), time.Now))
+	w = watchFrom(t, late, position)
+	same(t, "who comes back, at a new replica", w.until(time.Now()), missed)
+	if w.last.GetGap() {
+		t.Error("a gap where nothing is missing")
+	}
+
+	stream, err := one.WatchRevocations(t.Context(), &authv1.WatchRevocationsRequest{After: "x"})
+	ok(t, err)
+	_, err = stream.Recv()
+	want(t, err, fault.Invalid, "invalid_position")
+}
+
+// TestHeartbeat: a stream speaks at least every 200 ms, of a moment ago.
+func TestHeartbeat(t *testing.T) {
+	w := watchFrom(t, serve(t, newServer(t, startRedis(t).client(t), time.Now)), "")
+	w.next()
+	last := time.Now()
+	var intervals []time.Duration
+	for range 15 {
+		news := w.next()
+		intervals = append(intervals, time.Since(last))
+		last = time.Now()
+		if complete := w.began.Add(news.GetComplete().AsDuration()); complete.After(last) {
+			t.Errorf("it speaks of the future: %v", complete.Sub(last))
+		}
+	}
+	slices.Sort(intervals)
+	if median := intervals[len(intervals)/2]; median > heartbeat+20*time.Millisecond || median < 100*time.Millisecond {
+		t.Errorf("a heartbeat comes every %v", median)
+	}
+}
+
+// TestManyRevocations: more than one word can hold are all said, in order.
+func TestManyRevocations(t *testing.T) {
+	rdb := startRedis(t).client(t)
+	store, users := NewRedisStore(rdb), newUserIDs(2*page+7)
+	for _, user := range users {
+		ok(t, store.announce(t.Context(), user))
+	}
+	w := watchFrom(t, serve(t, newServer(t, rdb, time.Now)), "")
+	same(t, "many", w.until(time.Now()), users)
+}
+
+// TestRevocationsWhileRedisIsAway: no word while Redis does not answer, and none
+// is missing afterwards; a log that was lost is a gap.
+func TestRevocationsWhileRedisIsAway(t *testing.T) {
+	redisServer := startRedis(t)
+	rdb := redisServer.client(t)
+	c := serve(t, newServer(t, rdb, time.Now))
+	w := watchFrom(t, c, "")
+	before := newUserID()
+	endAll(t, c, before)
+	same(t, "before", w.until(time.Now()), []string{before})
+
+	quiet := func(what string, away, back func()) {
+		t.Helper()
+		away()
+		gone := time.Now()
+		time.AfterFunc(time.Second, back)
+		for {
+			news := w.next()
+			if complete := w.began.Add(news.GetComplete().AsDuration()); complete.After(gone.Add(900 * time.Millisecond)) {
+				break
+			} else if complete.After(gone.Add(readWait)) {
+				t.Errorf("%s: %v after it went, all until then is said to be known", what, complete.Sub(gone))
+			}
+		}
+	}
+	quiet("stopped", func() { redisServer.Signal(t, syscall.SIGSTOP) }, func() { redisServer.Signal(t, syscall.SIGCONT) })
+	quiet("killed", redisServer.Kill, func() { redisServer.Restart(t) })
+	after := newUserID()
+	endAll(t, c, after)
+	same(t, "after", w.until(time.Now()), []string{after})
+	if w.last.GetGap() {
+		t.Error("a gap where nothing is missing")
+	}
+
+	ok(t, rdb.FlushAll(t.Context()).Err())
+	redisServer.Kill()
+	redisServer.Restart(t)
+	gap := false
+	for deadline := time.Now().Add(5 * time.Second); !gap && time.Now().Before(deadline); {
+		gap = w.next().GetGap()
+	}
+	if !gap {
+		t.Error("the log was lost, and nobody says so")
+	}
+	endAll(t, c, before)
+	same(t, "in the new log", w.until(time.Now()), []string{before})
+}
+
+// TestEndsInterrupted: whatever a crash leaves of the end of sessions, its repeat
+// has it known to all.
+func TestEndsInterrupted(t *testing.T) {
+	redisServer := startRedis(t)
+	whole := newServer(t, redisServer.client(t), time.Now)
+	for name, end := range map[string]func(s *Server, id, session string) error{
+		"one session": func(s *Server, id, session string) error {
+			_, err := s.RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: id, SessionId: session})
+			return err
+		},
+		"all": func(s *Server, id, _ string) error {
+			_, err := s.RevokeAllSessions(t.Context(), &authv1.RevokeAllSessionsRequest{UserId: id})
+			return err
+		},
+		"password": func(s *Server, id, _ string) error {
+			_, err := s.ChangePassword(t.Context(), &authv1.ChangePasswordRequest{UserId: id, OperationId: "op", CurrentPassword: goodPassword, NewPassword: "another password"})
+			return err
+		},
+		"deletion": func(s *Server, id, _ string) error {
+			_, err := s.DeleteUser(t.Context(), &authv1.DeleteUserRequest{UserId: id})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			crashes(t, func(t *testing.T, c *crash) {
+				id, email := newUserID(), newEmail()
+				_, err := whole.Register(t.Context(), &authv1.RegisterRequest{UserId: id, Email: email, Password: goodPassword})
+				ok(t, err)
+				made, err := whole.LogIn(t.Context(), &authv1.LogInRequest{Email: email, Password: goodPassword})
+				ok(t, err)
+				err = end(newServer(t, redisServer.client(t, c.hook()), time.Now), id, made.GetSession().GetId())
+				if (err != nil) != c.happened {
+					t.Fatalf("crashed: %v, answered %v", c.happened, err)
+				}
+				before, err := whole.store.LastRevocation(t.Context())
+				ok(t, err)
+				ok(t, end(whole, id, made.GetSession().GetId()))
+				_, err = whole.VerifySession(t.Context(), &authv1.VerifySessionRequest{SessionToken: made.GetSessionToken()})
+				want(t, err, fault.Unauthenticated, "invalid_session")
+				found, err := whole.store.ReadRevocations(t.Context(), before, time.Millisecond)
+				if err != nil || len(found) != 1 || found[0].UserID != id {
+					t.Fatalf("the log says %v, %v", found, err)
+				}
+			})
+		})
+	}
+}
+
+// TestDrainEndsStreams: a replica that drains does not wait for those who watch.
+func TestDrainEndsStreams(t *testing.T) {
+	s := newServer(t, startRedis(t).client(t), time.Now)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go s.Follow(ctx)
+	said, ended := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		ended <- s.feed.watch(t.Context(), Position{}, func(*authv1.WatchRevocationsResponse) error { said <- struct{}{}; return nil })
+	}()
+	<-said
+	stop()
+	select {
+	case err := <-ended:
+		want(t, err, fault.Unavailable, "draining")
+	case <-time.After(time.Second):
+		t.Fatal("the stream goes on")
+	}
+	// Nor does it tell anything to who comes now.
+	err := s.feed.watch(t.Context(), Position{}, func(*authv1.WatchRevocationsResponse) error { return errors.New("told") })
+	want(t, err, fault.Unavailable, "draining")
+}
+
+// TestFeedForgets: a replica keeps what is young, and says where it no longer
+// knows what came between.
+func TestFeedForgets(t *testing.T) {
+	log := &fakeLog{}
+	f := newFeed(log)
+	read := func(reopen bool) {
+		t.Helper()
+		ok(t, f.read(t.Context(), reopen))
+	}
+	told := func(after Position) *authv1.WatchRevocationsResponse {
+		t.Helper()
+		w := &watcher{began: f.complete, after: after, losses: -1}
+		news, _, _ := f.next(w)
+		return news
+	}
+	log.add("a", "b")
+	read(true)
+	f.recent[0].at = f.recent[0].at.Add(-remembered)
+	log.add("c")
+	read(false)
+	for _, c := range []struct {
+		after Position
+		gap   bool
+		want  []string
+	}{
+		{Position{}, false, []string{"b", "c"}},
+		{Position{0, 1}, true, []string{"b", "c"}}, // when it was at the first, more may have come since
+		{Position{1, 0}, false, []string{"b", "c"}},
+		{Position{2, 0}, false, []string{"c"}},
+		{Position{3, 0}, false, nil},
+		{Position{4, 0}, true, []string{"b", "c"}},
+	} {
+		news := told(c.after)
+		if news.GetGap() != c.gap || !slices.Equal(news.GetUserIds(), c.want) || news.GetPosition() != "3-0" {
+			t.Errorf("after %v: %v", c.after, news)
+		}
+	}
+	// Nothing is said before everything since the beginning is read.
+	if news, _, _ := f.next(&watcher{began: time.Now(), losses: -1}); news != nil {
+		t.Errorf("too early: %v", news)
+	}
+	log.entries = nil
+	log.add("x")
+	w := &watcher{began: f.complete, losses: -1}
+	_, _, _ = f.next(w)
+	read(true)
+	if news, _, _ := f.next(w); !news.GetGap() || !slices.Equal(news.GetUserIds(), []string{"x"}) {
+		t.Errorf("after the loss: %v", news)
+	}
+	log.took = 30 * time.Millisecond
+	began := time.Now()
+	read(false)
+	if f.complete.Sub(began) > log.took/2 {
+		t.Error("what was revoked while the log was read is said to be read")
+	}
+	log.err = errors.New("away")
+	if err := f.read(t.Context(), false); err == nil {
+		t.Error("an outage is no error")
+	}
+}
+
+type fakeLog struct {
+	entries []Revocation
+	took    time.Duration
+	err     error
+}
+
+func (l *fakeLog) add(users ...string) {
+	for _, user := range users {
+		l.entries = append(l.entries, Revocation{Position{uint64(len(l.entries) + 1), 0}, user})
+	}
+}
+
+func (l *fakeLog) ReadRevocations(_ context.Context, after Position, _ time.Duration) ([]Revocation, error) {
+	time.Sleep(l.took)
+	var found []Revocation
+	for _, r := range l.entries {
+		if r.At.Compare(after) > 0 {
+			found = append(found, r)
+		}
+	}
+	return found, l.err
+}
+
+func (l *fakeLog) LastRevocation(context.Context) (Position, error) {
+	if len(l.entries) == 0 {
+		return Position{}, l.err
+	}
+	return l.entries[len(l.entries)-1].At, l.err
+}
+
+func TestPosition(t *testing.T) {
+	for text, want := range map[string]Position{"": {}, "0-0": {}, "17-4": {17, 4}, "18446744073709551615-1": {1<<64 - 1, 1}} {
+		if got, err := ParsePosition(text); err != nil || got != want {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"x", "1", "-", "1-", "-1", "1-x", "1-2-3", "18446744073709551616-1", " 1-1"} {
+		if got, err := ParsePosition(text); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+	if s := fmt.Sprint(Position{17, 4}); s != "17-4" || (Position{1, 9}).Compare(Position{2, 1}) >= 0 || (Position{1, 2}).Compare(Position{1, 1}) <= 0 {
+		t.Error("positions are not ordered, or not shown", s)
+	}
+}

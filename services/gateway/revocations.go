@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+
+	"coatcheck/chassis/fault"
+	"coatcheck/chassis/rpc"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+const (
+	// tooLate is how old the first word of a stream may be. How long a stream took
+	// to begin counts as age of all it says, so one that began slowly is no good.
+	tooLate = 300 * time.Millisecond
+	// streams is how many are begun before one may go to a replica that was tried.
+	streams = 8
+)
+
+// follower hears from auth whose sessions have ended, and tells tickets.
+type follower struct {
+	conn     *grpc.ClientConn
+	auth     authv1.AuthServiceClient
+	tickets  *tickets
+	log      *slog.Logger
+	position string // of the last word heard
+}
+
+// run follows until the connection is closed. A stream that ends or falls silent
+// is followed by one to another replica, as long as there is one.
+func (f *follower) run() {
+	ctx, whole := context.Background(), true
+	for n := 0; f.conn.GetState() != connectivity.Shutdown; n++ {
+		if n%streams == 0 {
+			ctx = rpc.NewCall(context.Background())
+		}
+		err := f.follow(ctx)
+		if whole && !f.tickets.whole() {
+			f.log.Warn("revocations are not heard of: auth is asked of each request with a session", "err", err)
+		}
+		whole = f.tickets.whole()
+		pause := minPause + rand.N(minPause)
+		if fault.Is(err, fault.Unimplemented) {
+			pause = time.Second // an auth of before: it will be replaced
+		}
+		time.Sleep(pause)
+	}
+}
+
+// follow follows one stream to its end.
+func (f *follower) follow(ctx context.Context) error {
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	waiting, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	err := rpc.AwaitReady(waiting, f.conn)
+	if err != nil {
+		return err
+	}
+	patience := time.AfterFunc(silence, hangUp)
+	defer patience.Stop()
+	// Before the call begins: what auth says of the time since then is said of a
+	// time that was not later here.
+	began := f.tickets.now()
+	stream, err := f.auth.WatchRevocations(ctx, &authv1.WatchRevocationsRequest{After: f.position})
+	if err != nil {
+		return err
+	}
+	for first := true; ; first = false {
+		news, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		patience.Reset(silence)
+		complete := began + news.GetComplete().AsDuration()
+		if first && news.GetComplete() != nil && f.tickets.now()-complete > tooLate {
+			return errors.New("the stream began too slowly")
+		}
+		if news.GetGap() {
+			f.tickets.endAll()
+		}
+		f.tickets.end(news.GetUserIds()...)
+		f.tickets.revoked.Add(float64(len(news.GetUserIds())))
+		f.position = news.GetPosition()
+		if news.GetComplete() != nil {
+			f.tickets.trust(complete)
+		}
+	}
+}
