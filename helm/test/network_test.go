@@ -141,7 +141,7 @@ func TestPaths(t *testing.T) {
 		}
 		return ways
 	}
-	inside := append(dns("auth", "cart", "gateway", "test"), "gateway > auth:9090", "gateway > cart:9090", "test > gateway:8080")
+	inside := append(dns("auth", "cart", "gateway", "test"), "gateway > auth:9090", "gateway > cart:9090", "cart > auth:9090", "test > gateway:8080")
 	own := append(slices.Clone(inside), "auth > redis:6379", "cart > redis:6379")
 	open := func(ways []string, more ...string) []string { // to whoever may leave
 		ways = append(slices.Clone(ways), more...)

@@ -48,7 +48,7 @@ func New(s Settings, store Store, now func() time.Time) (*Server, error) {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
 	return &Server{
-		tickets:   &tickets{keys: keys, issuer: s.Issuer, life: s.GuestTicketLife},
+		tickets:   newTickets(keys, s.Issuer, s.GuestTicketLife),
 		passwords: newHasher(s.MaxPasswordHashes),
 		store:     store,
 		now:       now,
@@ -73,9 +73,11 @@ func (s *Server) WatchRevocations(req *authv1.WatchRevocationsRequest, stream au
 
 // IssueGuestTicket makes a guest, of whom only the ticket is ever kept.
 func (s *Server) IssueGuestTicket(context.Context, *authv1.IssueGuestTicketRequest) (*authv1.IssueGuestTicketResponse, error) {
-	guest := newGuestID()
-	ticket, expires := s.tickets.issue(guest, s.now())
-	return &authv1.IssueGuestTicketResponse{Ticket: ticket, GuestId: guest, ExpiresAt: timestamppb.New(expires)}, nil
+	guest, now := newGuestID(), s.now()
+	signed, expires := s.tickets.issue(guest, now)
+	return &authv1.IssueGuestTicketResponse{
+		Ticket: signed, GuestId: guest, ExpiresAt: timestamppb.New(expires), InsideTicket: s.tickets.inside(guest, "", now),
+	}, nil
 }
 
 // VerifyGuestTicket asks no store: a guest is known while Redis is away.
@@ -85,7 +87,7 @@ func (s *Server) VerifyGuestTicket(_ context.Context, req *authv1.VerifyGuestTic
 	if err != nil {
 		return nil, err
 	}
-	answer := &authv1.VerifyGuestTicketResponse{GuestId: c.Guest, ExpiresAt: timestamppb.New(time.Unix(c.Expires, 0))}
+	answer := &authv1.VerifyGuestTicketResponse{GuestId: c.Guest, ExpiresAt: timestamppb.New(time.Unix(c.Expires, 0)), InsideTicket: s.tickets.inside(c.Guest, "", now)}
 	if now.Sub(time.Unix(c.Issued, 0)) > renewalAge {
 		renewed, expires := s.tickets.issue(c.Guest, now)
 		answer.RenewedTicket, answer.RenewedExpiresAt = renewed, timestamppb.New(expires)
@@ -95,7 +97,7 @@ func (s *Server) VerifyGuestTicket(_ context.Context, req *authv1.VerifyGuestTic
 
 // ListSigningKeys answers the key that signs first.
 func (s *Server) ListSigningKeys(context.Context, *authv1.ListSigningKeysRequest) (*authv1.ListSigningKeysResponse, error) {
-	answer := &authv1.ListSigningKeysResponse{}
+	answer := &authv1.ListSigningKeysResponse{Issuer: s.tickets.issuer}
 	for _, key := range s.tickets.keys {
 		answer.Keys = append(answer.Keys, &authv1.SigningKey{Id: key.id, PublicKey: key.public})
 	}
@@ -166,7 +168,7 @@ func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.L
 	if !started {
 		return nil, wrong // the password was changed while it was being checked
 	}
-	return &authv1.LogInResponse{SessionToken: token, UserId: u.ID, Session: r.proto()}, nil
+	return &authv1.LogInResponse{SessionToken: token, UserId: u.ID, Session: r.proto(), InsideTicket: s.tickets.inside(u.ID, sessionID, now)}, nil
 }
 
 // VerifySession ends an idle session early by what a use may go unmarked:
@@ -177,14 +179,17 @@ func (s *Server) VerifySession(ctx context.Context, req *authv1.VerifySessionReq
 	if !ok {
 		return nil, invalid
 	}
-	ends, err := s.store.UseSession(ctx, userID, sessionID, s.now(), s.idle)
+	now := s.now()
+	ends, err := s.store.UseSession(ctx, userID, sessionID, now, s.idle)
 	if err != nil {
 		return nil, err
 	}
 	if ends.IsZero() {
 		return nil, invalid
 	}
-	return &authv1.VerifySessionResponse{UserId: userID, SessionId: sessionID, ExpiresAt: timestamppb.New(ends)}, nil
+	return &authv1.VerifySessionResponse{
+		UserId: userID, SessionId: sessionID, ExpiresAt: timestamppb.New(ends), InsideTicket: s.tickets.inside(userID, sessionID, now),
+	}, nil
 }
 
 // ListSessions leaves out sessions that are over but still stored.

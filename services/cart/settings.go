@@ -2,10 +2,12 @@ package cart
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"coatcheck/chassis"
 	"coatcheck/chassis/redisconn"
+	"coatcheck/chassis/rpc"
 )
 
 // Settings of the cart service.
@@ -14,6 +16,9 @@ type Settings struct {
 	Redis redisconn.Settings
 	// Addr is where gRPC is served.
 	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
+	// AuthAddr is where auth is asked for the keys that it signs tickets with; a
+	// target as rpc.ValidTarget has them.
+	AuthAddr string `env:"AUTH_ADDR,required"`
 	// CatalogueFile is the catalogue; empty for the built-in one.
 	CatalogueFile string `env:"CATALOGUE_FILE"`
 	// GuestCartLife and UserCartLife are how long a cart lives after its last change.
@@ -35,6 +40,9 @@ func (s Settings) Validate() []error {
 		if !ok {
 			faults = append(faults, errors.New("COATCHECK_"+sentence))
 		}
+	}
+	if err := rpc.ValidTarget(s.AuthAddr); err != nil {
+		faults = append(faults, fmt.Errorf("COATCHECK_AUTH_ADDR: %w", err))
 	}
 	check(s.GuestCartLife >= time.Minute, "GUEST_CART_LIFE: must be at least 1m")
 	check(s.UserCartLife >= time.Minute, "USER_CART_LIFE: must be at least 1m")

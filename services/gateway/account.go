@@ -91,10 +91,11 @@ func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if guest != "" {
-		_, err = askCart(g, w, r, g.cart.MergeCarts, &cartv1.MergeCartsRequest{From: guest, To: resp.GetUserId()})
+	who := caller{owner: resp.GetUserId(), session: resp.GetSession().GetId(), inside: resp.GetInsideTicket()}
+	if guest.owner != "" {
+		_, err = askCart(g, w, r, g.cart.MergeCarts, &cartv1.MergeCartsRequest{From: guest.owner, To: who.owner}, guest, who)
 		if err != nil {
-			g.revokeQuietly(r, caller{owner: resp.GetUserId(), session: resp.GetSession().GetId()})
+			g.revokeQuietly(r, who)
 			return err
 		}
 	}
@@ -226,14 +227,14 @@ func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, err = askCart(g, w, r, g.cart.EraseOwner, &cartv1.EraseOwnerRequest{Owner: who.owner})
+	_, err = askCart(g, w, r, g.cart.EraseOwner, &cartv1.EraseOwnerRequest{Owner: who.owner}, who)
 	if err != nil {
 		return err
 	}
 	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
 	if err == nil {
 		// Until here the user could still fill a cart. What this leaves undone expires.
-		_, eraseErr := askCart(g, w, r, g.cart.EraseOwner, &cartv1.EraseOwnerRequest{Owner: who.owner})
+		_, eraseErr := askCart(g, w, r, g.cart.EraseOwner, &cartv1.EraseOwnerRequest{Owner: who.owner}, who)
 		if eraseErr != nil {
 			g.log.Warn("the cart of a deleted user could not be erased again", "err", eraseErr)
 		}

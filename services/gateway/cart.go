@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/ticket"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
@@ -34,9 +35,14 @@ type cart struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
-// askCart is ask for the cart service; the answer names the replica.
-func askCart[Req, Resp any](g *Gateway, w http.ResponseWriter, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (*Resp, error) {
-	resp, replica, err := ask(r.Context(), g.cartBackend, method, req)
+// askCart is ask for the cart service, which wants a ticket of each owner that
+// req names; the answer names the replica.
+func askCart[Req, Resp any](g *Gateway, w http.ResponseWriter, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, owners ...caller) (*Resp, error) {
+	ctx := r.Context()
+	for _, who := range owners {
+		ctx = ticket.With(ctx, who.inside)
+	}
+	resp, replica, err := ask(ctx, g.cartBackend, method, req)
 	if replica != "" {
 		w.Header().Set("Served-By-Cart", replica)
 	}
@@ -48,7 +54,7 @@ func (g *Gateway) getCart(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner})
+	resp, err := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner}, who)
 	if err != nil {
 		return g.explain(w, r, who, err)
 	}
@@ -71,7 +77,7 @@ func (g *Gateway) addItems(w http.ResponseWriter, r *http.Request) error {
 	}
 	resp, err := askCart(g, w, r, g.cart.AddItems, &cartv1.AddItemsRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Lines: lines,
-	})
+	}, c.who)
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
@@ -90,7 +96,7 @@ func (g *Gateway) setItem(w http.ResponseWriter, r *http.Request) error {
 	}
 	resp, err := askCart(g, w, r, g.cart.SetItem, &cartv1.SetItemRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Line: &cartv1.Line{Sku: sku, Quantity: quantity},
-	})
+	}, c.who)
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
@@ -105,7 +111,7 @@ func (g *Gateway) removeItem(w http.ResponseWriter, r *http.Request) error {
 	}
 	resp, err := askCart(g, w, r, g.cart.RemoveItem, &cartv1.RemoveItemRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Sku: sku,
-	})
+	}, c.who)
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
@@ -116,7 +122,7 @@ func (g *Gateway) clearCart(w http.ResponseWriter, r *http.Request) error {
 	}
 	resp, err := askCart(g, w, r, g.cart.ClearCart, &cartv1.ClearCartRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal,
-	})
+	}, c.who)
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
@@ -136,7 +142,7 @@ func (g *Gateway) checkout(w http.ResponseWriter, r *http.Request) error {
 	if condition == nil {
 		return refuse(http.StatusPreconditionRequired, "precondition_required", "Name the cart that is to be ordered: If-Match with the cart's ETag.")
 	}
-	resp, err := askCart(g, w, r, g.cart.Checkout, &cartv1.CheckoutRequest{Owner: who.owner, IdempotencyKey: key, IfMatch: condition})
+	resp, err := askCart(g, w, r, g.cart.Checkout, &cartv1.CheckoutRequest{Owner: who.owner, IdempotencyKey: key, IfMatch: condition}, who)
 	if err != nil {
 		return g.explain(w, r, who, err)
 	}
@@ -199,7 +205,7 @@ func setReplayed(w http.ResponseWriter, replayed bool) {
 func (g *Gateway) explain(w http.ResponseWriter, r *http.Request, who caller, err error) error {
 	f := fault.From(err)
 	if f.Code == "stale_version" {
-		now, getErr := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner})
+		now, getErr := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner}, who)
 		if getErr == nil {
 			w.Header().Set("ETag", etagOf(now.GetCart()))
 			current := toCart(now.GetCart())

@@ -14,6 +14,7 @@ import (
 type caller struct {
 	owner   string // whose cart it is: the guest's or the user's id
 	session string // the session's id, "" for a guest
+	inside  string // what shows the cart service that it is so
 }
 
 func (c caller) isUser() bool { return c.session != "" }
@@ -40,14 +41,11 @@ func (g *Gateway) owner(w http.ResponseWriter, r *http.Request) (caller, error) 
 	if err != nil || c.isUser() {
 		return c, err
 	}
-	guest, err := g.verifyGuest(w, r)
-	if err != nil {
-		return caller{}, err
+	c, err = g.verifyGuest(w, r)
+	if err == nil && c.owner == "" {
+		c, err = g.issueGuest(w, r)
 	}
-	if guest == "" {
-		guest, err = g.issueGuest(w, r)
-	}
-	return caller{owner: guest}, err
+	return c, err
 }
 
 // user is owner for what only users have: there, guests are refused.
@@ -83,45 +81,46 @@ func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	who = caller{owner: resp.GetUserId(), session: resp.GetSessionId()}
+	who = caller{owner: resp.GetUserId(), session: resp.GetSessionId(), inside: resp.GetInsideTicket()}
 	g.tickets.keep(sessionToken, token, who, asked, resp.GetExpiresAt())
 	return who, nil
 }
 
-// verifyGuest returns the guest whose ticket the request came with, "" if there
-// is none or it is unusable. A renewed ticket is set with the answer.
-func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (string, error) {
+// verifyGuest returns the guest whose ticket the request came with, nobody if
+// there is none or it is unusable. A renewed ticket is set with the answer.
+func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (caller, error) {
 	ticket := cookie(r, g.cookies.guest)
 	if ticket == "" {
-		return "", nil
+		return caller{}, nil
 	}
 	if who, ok := g.tickets.check(guestTicket, ticket); ok {
-		return who.owner, nil
+		return who, nil
 	}
 	asked := g.tickets.now()
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyGuestTicket, &authv1.VerifyGuestTicketRequest{Ticket: ticket})
 	if fault.Is(err, fault.Unauthenticated) && fault.From(err).Code == "invalid_ticket" {
-		return "", nil
+		return caller{}, nil
 	}
 	if err != nil {
-		return "", err
+		return caller{}, err
 	}
+	who := caller{owner: resp.GetGuestId(), inside: resp.GetInsideTicket()}
 	if renewed := resp.GetRenewedTicket(); renewed != "" {
 		g.setCookie(w, g.cookies.guest, renewed, resp.GetRenewedExpiresAt())
 	} else {
-		g.tickets.keep(guestTicket, ticket, caller{owner: resp.GetGuestId()}, asked, resp.GetExpiresAt())
+		g.tickets.keep(guestTicket, ticket, who, asked, resp.GetExpiresAt())
 	}
-	return resp.GetGuestId(), nil
+	return who, nil
 }
 
 // issueGuest makes a new guest and sets its ticket with the answer.
-func (g *Gateway) issueGuest(w http.ResponseWriter, r *http.Request) (string, error) {
+func (g *Gateway) issueGuest(w http.ResponseWriter, r *http.Request) (caller, error) {
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
 	if err != nil {
-		return "", err
+		return caller{}, err
 	}
 	g.setCookie(w, g.cookies.guest, resp.GetTicket(), resp.GetExpiresAt())
-	return resp.GetGuestId(), nil
+	return caller{owner: resp.GetGuestId(), inside: resp.GetInsideTicket()}, nil
 }
 
 // cookie returns the value of the first cookie of the name, "" if there is none.

@@ -40,7 +40,7 @@ func (g *Gateway) listOrders(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := askCart(g, w, r, g.cart.ListOrders, &cartv1.ListOrdersRequest{Owner: who.owner, PageSize: size, PageToken: token})
+	resp, err := askCart(g, w, r, g.cart.ListOrders, &cartv1.ListOrdersRequest{Owner: who.owner, PageSize: size, PageToken: token}, who)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (g *Gateway) getOrder(w http.ResponseWriter, r *http.Request) error {
 	if !utf8.ValidString(id) || len(id) > 128 {
 		return fault.New(fault.Absent, "no_such_order", "There is no such order.")
 	}
-	resp, err := askCart(g, w, r, g.cart.GetOrder, &cartv1.GetOrderRequest{Owner: who.owner, OrderId: id})
+	resp, err := askCart(g, w, r, g.cart.GetOrder, &cartv1.GetOrderRequest{Owner: who.owner, OrderId: id}, who)
 	if err != nil {
 		return err
 	}

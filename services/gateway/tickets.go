@@ -10,15 +10,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"coatcheck/chassis/ticket"
 )
 
 const (
-	// trusted is how long a ticket counts as verified at most.
-	trusted = time.Minute
+	// trusted is how long a ticket counts as verified at most. The inside ticket
+	// that goes with it lives some seconds longer, for the calls that take it along.
+	trusted = ticket.InsideLife - 10*time.Second
 	// silence is how old what is known of revocations may be.
 	silence = 500 * time.Millisecond
 	// longest is the longest ticket that is remembered; auth makes none longer.
-	longest = 1 << 10
+	longest = ticket.MaxLength
 )
 
 // kind is a kind of ticket. One kind never passes for another.
@@ -58,9 +61,9 @@ type ticketKey struct {
 
 // keyOf takes tickets of up to longest bytes; copied, so that they cost no memory
 // of the heap.
-func keyOf(k kind, ticket string) ticketKey {
+func keyOf(k kind, shown string) ticketKey {
 	var text [longest]byte
-	n := copy(text[:], ticket)
+	n := copy(text[:], shown)
 	return ticketKey{k, sha256.Sum256(text[:n])}
 }
 
@@ -88,9 +91,9 @@ func newTickets(size int, reg prometheus.Registerer) *tickets {
 		Name: "coatcheck_gateway_ticket_checks_total",
 		Help: "Tickets checked: from memory (cached), or by asking auth because the ticket was not remembered (missed), sessions of the user had ended (revoked), or the news of that was too old (blind).",
 	}, []string{"ticket", "result"})
-	for k, ticket := range []string{"guest", "session"} {
+	for k, name := range []string{"guest", "session"} {
 		for r, result := range []string{"cached", "missed", "revoked", "blind"} {
-			t.checks[k][r] = checks.WithLabelValues(ticket, result)
+			t.checks[k][r] = checks.WithLabelValues(name, result)
 		}
 	}
 	t.revoked = f.NewCounter(prometheus.CounterOpts{
@@ -129,14 +132,14 @@ func (t *tickets) now() time.Duration { return time.Since(t.start) }
 func (t *tickets) whole() bool { return t.now() < time.Duration(t.fresh.Load()) }
 
 // check answers whose the ticket is if that is remembered and still counts.
-func (t *tickets) check(k kind, ticket string) (caller, bool) {
+func (t *tickets) check(k kind, shown string) (caller, bool) {
 	if t.known == nil {
 		return caller{}, false
 	}
 	result := missed
 	var found *verified
-	if len(ticket) <= longest {
-		found, _ = t.known.Get(keyOf(k, ticket))
+	if len(shown) <= longest {
+		found, _ = t.known.Get(keyOf(k, shown))
 	}
 	if now := t.now(); found != nil && now < found.until {
 		result = t.judge(k, found, now)
@@ -168,12 +171,12 @@ func (t *tickets) judge(k kind, v *verified, now time.Duration) int {
 
 // keep remembers what auth answered. asked is when it was asked, not when it
 // answered: what ended in between must count.
-func (t *tickets) keep(k kind, ticket string, who caller, asked time.Duration, ends *timestamppb.Timestamp) {
-	if t.known == nil || len(ticket) > longest || ends == nil {
+func (t *tickets) keep(k kind, shown string, who caller, asked time.Duration, ends *timestamppb.Timestamp) {
+	if t.known == nil || len(shown) > longest || ends == nil {
 		return
 	}
 	until := min(asked+trusted, t.now()+time.Until(ends.AsTime()))
-	t.known.Add(keyOf(k, ticket), &verified{caller: who, asked: asked, until: until})
+	t.known.Add(keyOf(k, shown), &verified{caller: who, asked: asked, until: until})
 }
 
 // end notes that sessions of the users have ended: what auth was asked before

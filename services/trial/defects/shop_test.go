@@ -206,7 +206,8 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 		t.Fatal(err)
 	}
 	return func(name string) (chassis.Service, error) {
-		set, err := load[cart.Settings](name, append(settings.cart, "COATCHECK_REDIS_ADDRS="+s.wire.Addr().String())...)
+		toAuth := strings.Join(addrs(s.auths), ",")
+		set, err := load[cart.Settings](name, append(settings.cart, "COATCHECK_AUTH_ADDR="+toAuth, "COATCHECK_REDIS_ADDRS="+s.wire.Addr().String())...)
 		if err != nil {
 			return chassis.Service{}, err
 		}
@@ -226,12 +227,22 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 			kept = d.store(store, rdb)
 		}
 		kept = slow{kept, tr.slow, &s.trading}
-		server := rpc.NewServer(nowhere, reg, name)
+		auth, err := rpc.Dial(toAuth, rpc.NewClientMetrics(reg))
+		if err != nil {
+			return chassis.Service{}, err
+		}
+		keyring := cart.NewKeyring(authv1.NewAuthServiceClient(auth), time.Now)
+		server := rpc.NewServer(nowhere, reg, name, keyring.Check)
 		cartv1.RegisterCartServiceServer(server, cart.NewServer(kept, kept, catalogue, set.Limits(), time.Now))
 		return chassis.Service{
 			Settings: set.Settings, Log: nowhere, Registry: reg, Part: server,
-			Ready: func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
-			Close: func() { _ = rdb.Close() },
+			Ready: func(ctx context.Context) error {
+				return errors.Join(redisconn.Ping(ctx, rdb), keyring.Ready(ctx))
+			},
+			Close: func() {
+				_ = auth.Close()
+				_ = rdb.Close()
+			},
 		}, nil
 	}
 }

@@ -91,7 +91,7 @@ func TestWrongSettings(t *testing.T) {
 		settings []string
 		faults   []string
 	}{
-		"cart without Redis":      {"cart", nil, []string{"REDIS_ADDRS"}},
+		"cart without anything":   {"cart", nil, []string{"REDIS_ADDRS", "AUTH_ADDR"}},
 		"auth without anything":   {"auth", nil, []string{"REDIS_ADDRS", "SIGNING_KEYS_FILE"}},
 		"gateway without targets": {"gateway", nil, []string{"CART_ADDR", "AUTH_ADDR"}},
 		"mistyped and misspelt": {"cart", []string{"REDIS_ADDRS=127.0.0.1:1", "MAX_LINES=many", "DRAIN_DELAY=5", "GUEST_CARTLIFE=1h"},
@@ -142,8 +142,13 @@ func TestRedisComesLater(t *testing.T) {
 		t.Run(service, func(t *testing.T) {
 			redis, admin := freePort(t), freePort(t)
 			settings := []string{"REDIS_ADDRS=" + redis, "ADMIN_ADDR=" + admin, "GRPC_ADDR=127.0.0.1:0", "DRAIN_DELAY=0s"}
-			if service == "auth" {
+			switch service {
+			case "auth":
 				settings = append(settings, "SIGNING_KEYS_FILE="+keys)
+			case "cart": // which asks an auth for its keys; that one's Redis does not matter
+				auth := freePort(t)
+				settings = append(settings, "AUTH_ADDR="+auth)
+				run(t, filepath.Join(bin, "auth"), nil, environment("REDIS_ADDRS="+freePort(t), "ADMIN_ADDR=127.0.0.1:0", "GRPC_ADDR="+auth, "DRAIN_DELAY=0s", "SIGNING_KEYS_FILE="+keys))
 			}
 			run(t, filepath.Join(bin, service), nil, environment(settings...))
 			await(t, "alive", 5*time.Second, func() bool { return status("http://"+admin+"/livez") == 200 })

@@ -311,6 +311,7 @@ func (s *Shop) plan(files files, ports []int) error {
 	for _, way := range []struct{ from, to, setting string }{
 		{Gateway, Auth, "COATCHECK_AUTH_ADDR="},
 		{Gateway, Cart, "COATCHECK_CART_ADDR="},
+		{Cart, Auth, "COATCHECK_AUTH_ADDR="},
 		{Auth, Redis, "COATCHECK_REDIS_ADDRS="},
 		{Cart, Redis, "COATCHECK_REDIS_ADDRS="},
 	} {

@@ -213,6 +213,7 @@ func TestThroughAndEnv(t *testing.T) {
 			want["COATCHECK_REDIS_ADDRS"] = "auth>redis"
 		case Cart:
 			want["COATCHECK_REDIS_ADDRS"], want["COATCHECK_MAX_LINES"], want["COATCHECK_DRAIN_DELAY"] = "cart>redis", "7", "0s"
+			want["COATCHECK_AUTH_ADDR"] = "cart>auth-1,cart>auth-2,cart>auth-3"
 		}
 		for name, value := range want {
 			if got := setting(name); got != value {
@@ -223,7 +224,7 @@ func TestThroughAndEnv(t *testing.T) {
 			t.Errorf("the way to %s was asked for as %s", c.Name, addr)
 		}
 	}
-	if len(ways) != 9 {
+	if len(ways) != 12 {
 		t.Errorf("asked for %v", ways)
 	}
 	broken := testOptions(t)

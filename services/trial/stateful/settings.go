@@ -97,7 +97,7 @@ func (s Settings) auth() auth.Settings {
 
 func (s Settings) cart() cart.Settings {
 	return cart.Settings{
-		Settings: s.Settings, CatalogueFile: s.CatalogueFile, GuestCartLife: s.GuestCartLife, UserCartLife: s.UserCartLife,
+		Settings: s.Settings, AuthAddr: "in-process:1", CatalogueFile: s.CatalogueFile, GuestCartLife: s.GuestCartLife, UserCartLife: s.UserCartLife,
 		OrderLife: s.OrderLife, IdempotencyWindow: s.IdempotencyWindow, MaxQuantity: s.MaxQuantity, MaxLines: s.MaxLines,
 	}
 }

@@ -5,7 +5,7 @@
 // source: coatcheck/auth/v1/auth.proto
 
 // Package coatcheck.auth.v1 is the auth service: who a ticket belongs to. The
-// gateway is its only caller.
+// gateway calls it, and the cart service for its keys.
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
@@ -76,8 +76,11 @@ type IssueGuestTicketResponse struct {
 	// A signed JWT; the bearer is the guest. Never log it.
 	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	// "g_" and 22 characters of unpadded base64url (128 bits).
-	GuestId       string                 `protobuf:"bytes,2,opt,name=guest_id,json=guestId,proto3" json:"guest_id,omitempty"`
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	GuestId   string                 `protobuf:"bytes,2,opt,name=guest_id,json=guestId,proto3" json:"guest_id,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// For the services behind the gateway: good for a minute, and not to be
+	// revoked. Never log it.
+	InsideTicket  string `protobuf:"bytes,4,opt,name=inside_ticket,json=insideTicket,proto3" json:"inside_ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,6 +136,13 @@ func (x *IssueGuestTicketResponse) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *IssueGuestTicketResponse) GetInsideTicket() string {
+	if x != nil {
+		return x.InsideTicket
+	}
+	return ""
+}
+
 type VerifyGuestTicketRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ticket        string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
@@ -185,7 +195,10 @@ type VerifyGuestTicketResponse struct {
 	// Of the renewed ticket.
 	RenewedExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=renewed_expires_at,json=renewedExpiresAt,proto3" json:"renewed_expires_at,omitempty"`
 	// Of the ticket that was shown.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// For the services behind the gateway: good for a minute, and not to be
+	// revoked. Never log it.
+	InsideTicket  string `protobuf:"bytes,5,opt,name=inside_ticket,json=insideTicket,proto3" json:"inside_ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -246,6 +259,13 @@ func (x *VerifyGuestTicketResponse) GetExpiresAt() *timestamppb.Timestamp {
 		return x.ExpiresAt
 	}
 	return nil
+}
+
+func (x *VerifyGuestTicketResponse) GetInsideTicket() string {
+	if x != nil {
+		return x.InsideTicket
+	}
+	return ""
 }
 
 type RegisterRequest struct {
@@ -500,9 +520,12 @@ func (x *Session) GetDevice() string {
 type LogInResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The bearer is the user. Never log it.
-	SessionToken  string   `protobuf:"bytes,1,opt,name=session_token,json=sessionToken,proto3" json:"session_token,omitempty"`
-	UserId        string   `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Session       *Session `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"`
+	SessionToken string   `protobuf:"bytes,1,opt,name=session_token,json=sessionToken,proto3" json:"session_token,omitempty"`
+	UserId       string   `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Session      *Session `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"`
+	// For the services behind the gateway: good for a minute, and not to be
+	// revoked. Never log it.
+	InsideTicket  string `protobuf:"bytes,4,opt,name=inside_ticket,json=insideTicket,proto3" json:"inside_ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -558,6 +581,13 @@ func (x *LogInResponse) GetSession() *Session {
 	return nil
 }
 
+func (x *LogInResponse) GetInsideTicket() string {
+	if x != nil {
+		return x.InsideTicket
+	}
+	return ""
+}
+
 type VerifySessionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionToken  string                 `protobuf:"bytes,1,opt,name=session_token,json=sessionToken,proto3" json:"session_token,omitempty"`
@@ -607,7 +637,10 @@ type VerifySessionResponse struct {
 	UserId    string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// When the session ends at the latest, if it is used.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// For the services behind the gateway: good for a minute, and not to be
+	// revoked. Never log it.
+	InsideTicket  string `protobuf:"bytes,4,opt,name=inside_ticket,json=insideTicket,proto3" json:"inside_ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -661,6 +694,13 @@ func (x *VerifySessionResponse) GetExpiresAt() *timestamppb.Timestamp {
 		return x.ExpiresAt
 	}
 	return nil
+}
+
+func (x *VerifySessionResponse) GetInsideTicket() string {
+	if x != nil {
+		return x.InsideTicket
+	}
+	return ""
 }
 
 type ListSessionsRequest struct {
@@ -1327,7 +1367,9 @@ func (x *SigningKey) GetPublicKey() []byte {
 type ListSigningKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first one signs.
-	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The iss of every ticket.
+	Issuer        string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1369,25 +1411,34 @@ func (x *ListSigningKeysResponse) GetKeys() []*SigningKey {
 	return nil
 }
 
+func (x *ListSigningKeysResponse) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
 var File_coatcheck_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"\x1ccoatcheck/auth/v1/auth.proto\x12\x11coatcheck.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x19\n" +
-	"\x17IssueGuestTicketRequest\"\x88\x01\n" +
+	"\x17IssueGuestTicketRequest\"\xad\x01\n" +
 	"\x18IssueGuestTicketResponse\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12\x19\n" +
 	"\bguest_id\x18\x02 \x01(\tR\aguestId\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"2\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
+	"\rinside_ticket\x18\x04 \x01(\tR\finsideTicket\"2\n" +
 	"\x18VerifyGuestTicketRequest\x12\x16\n" +
-	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"\xe2\x01\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"\x87\x02\n" +
 	"\x19VerifyGuestTicketResponse\x12\x19\n" +
 	"\bguest_id\x18\x01 \x01(\tR\aguestId\x12%\n" +
 	"\x0erenewed_ticket\x18\x02 \x01(\tR\rrenewedTicket\x12H\n" +
 	"\x12renewed_expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10renewedExpiresAt\x129\n" +
 	"\n" +
-	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\\\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
+	"\rinside_ticket\x18\x05 \x01(\tR\finsideTicket\"\\\n" +
 	"\x0fRegisterRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x1a\n" +
@@ -1406,19 +1457,21 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12<\n" +
 	"\flast_used_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"lastUsedAt\x12\x16\n" +
-	"\x06device\x18\x05 \x01(\tR\x06device\"\x83\x01\n" +
+	"\x06device\x18\x05 \x01(\tR\x06device\"\xa8\x01\n" +
 	"\rLogInResponse\x12#\n" +
 	"\rsession_token\x18\x01 \x01(\tR\fsessionToken\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\x124\n" +
-	"\asession\x18\x03 \x01(\v2\x1a.coatcheck.auth.v1.SessionR\asession\";\n" +
+	"\asession\x18\x03 \x01(\v2\x1a.coatcheck.auth.v1.SessionR\asession\x12#\n" +
+	"\rinside_ticket\x18\x04 \x01(\tR\finsideTicket\";\n" +
 	"\x14VerifySessionRequest\x12#\n" +
-	"\rsession_token\x18\x01 \x01(\tR\fsessionToken\"\x8a\x01\n" +
+	"\rsession_token\x18\x01 \x01(\tR\fsessionToken\"\xaf\x01\n" +
 	"\x15VerifySessionResponse\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\".\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
+	"\rinside_ticket\x18\x04 \x01(\tR\finsideTicket\".\n" +
 	"\x13ListSessionsRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\"N\n" +
 	"\x14ListSessionsResponse\x126\n" +
@@ -1453,9 +1506,10 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"SigningKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x02 \x01(\fR\tpublicKey\"L\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\"d\n" +
 	"\x17ListSigningKeysResponse\x121\n" +
-	"\x04keys\x18\x01 \x03(\v2\x1d.coatcheck.auth.v1.SigningKeyR\x04keys2\xbf\t\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1d.coatcheck.auth.v1.SigningKeyR\x04keys\x12\x16\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer2\xbf\t\n" +
 	"\vAuthService\x12k\n" +
 	"\x10IssueGuestTicket\x12*.coatcheck.auth.v1.IssueGuestTicketRequest\x1a+.coatcheck.auth.v1.IssueGuestTicketResponse\x12n\n" +
 	"\x11VerifyGuestTicket\x12+.coatcheck.auth.v1.VerifyGuestTicketRequest\x1a,.coatcheck.auth.v1.VerifyGuestTicketResponse\x12S\n" +

@@ -5,7 +5,7 @@
 // source: coatcheck/auth/v1/auth.proto
 
 // Package coatcheck.auth.v1 is the auth service: who a ticket belongs to. The
-// gateway is its only caller.
+// gateway calls it, and the cart service for its keys.
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry

@@ -5,12 +5,15 @@
 // source: coatcheck/cart/v1/cart.proto
 
 // Package coatcheck.cart.v1 is the cart service: what is in a cart, and the
-// orders that carts became. The gateway is its only caller.
+// orders that carts became. The gateway is its only caller. Each call but
+// ListProducts must carry, as metadata "ticket", an inside ticket of auth's for
+// each owner that it names.
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
 //                      [invalid_owner, invalid_idempotency_key, invalid_if_match, invalid_sku, invalid_quantity,
 //                      no_items, invalid_page_size, invalid_page_token]
+//   PERMISSION_DENIED  the ticket of an owner is missing or no good [wrong_ticket]
 //   UNAVAILABLE        the store or the replica is away; nothing is known of
 //                      the outcome: retry under the same idempotency key
 //   DEADLINE_EXCEEDED  as UNAVAILABLE

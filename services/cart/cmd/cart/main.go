@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"coatcheck/cart"
 	"coatcheck/cart/redisstore"
 	"coatcheck/chassis"
@@ -14,6 +16,7 @@ import (
 	"coatcheck/chassis/redisconn"
 	"coatcheck/chassis/rpc"
 	"coatcheck/chassis/tracing"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
@@ -46,7 +49,14 @@ func run(s cart.Settings) error {
 		Limits:        s.Limits(),
 		Now:           time.Now,
 	})
-	server := rpc.NewServer(log, reg, s.InstanceName(), traces.ServerOptions()...)
+	auth, err := rpc.Dial(s.AuthAddr, rpc.NewClientMetrics(reg), traces.DialOptions()...)
+	if err != nil {
+		return err
+	}
+	keyring := cart.NewKeyring(authv1.NewAuthServiceClient(auth), time.Now)
+	following, stop := context.WithCancel(context.Background())
+	go keyring.Follow(following)
+	server := rpc.NewServer(log, reg, s.InstanceName(), append(traces.ServerOptions(), grpc.ChainUnaryInterceptor(keyring.Check))...)
 	cartv1.RegisterCartServiceServer(server, cart.NewServer(cart.Measured(store, reg), store, catalogue, s.Limits(), time.Now))
 	return chassis.Run(context.Background(), chassis.Service{
 		Name:     "cart",
@@ -55,8 +65,15 @@ func run(s cart.Settings) error {
 		Registry: reg,
 		Addr:     s.Addr,
 		Part:     server,
-		Ready:    func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },
+		Ready: func(ctx context.Context) error {
+			if err := redisconn.Ping(ctx, rdb); err != nil {
+				return err
+			}
+			return keyring.Ready(ctx)
+		},
 		Close: func() {
+			stop()
+			_ = auth.Close()
 			_ = rdb.Close()
 			traces.Close()
 		},
