@@ -52,9 +52,13 @@ type Store interface {
 	Orders(ctx context.Context, owner Owner, before string, limit int) ([]Order, error)
 }
 
-// Eraser deletes all that a Store keeps of an owner but the records of
-// operations, which hold nothing of a cart and expire. It is apart from Store
-// because only the end of an account needs it.
+// Eraser deletes all that a Store keeps of a user but the records of operations,
+// which hold nothing of a cart and expire. It is apart from Store because only
+// the end of an account needs it.
+//
+// For an hour afterwards the cart is closed, to changes, merges and checkouts:
+// ErrClosed. So what was under way when the account ended brings nothing back.
+// Done again, wherever it was cut short, it has the same result.
 type Eraser interface {
 	Erase(ctx context.Context, owner Owner) error
 }
@@ -66,5 +70,6 @@ var (
 	ErrLineLimit     = fault.New(fault.Refused, "line_limit", "The cart would hold more lines than the shop allows.")
 	ErrKeyReused     = fault.New(fault.Refused, "idempotency_key_reused", "The idempotency key was used for another request. Draw a new key for each request.")
 	ErrMoved         = fault.New(fault.Refused, "cart_moved", "This guest's cart has moved into a user's cart at log-in.")
+	ErrClosed        = fault.New(fault.Refused, "account_closed", "This account is being deleted. Delete it again if that did not succeed, or wait for an hour.")
 	ErrNoSuchOrder   = fault.New(fault.Absent, "no_such_order", "There is no such order.")
 )

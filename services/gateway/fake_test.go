@@ -60,6 +60,7 @@ type cartState struct {
 	lines       map[string]int64
 	keys        map[string]keyState
 	moved       bool
+	closed      bool
 }
 
 type keyState struct {
@@ -96,6 +97,9 @@ func (s *cartStore) of(owner string) (*cartState, error) {
 	if c == nil {
 		c = &cartState{lines: map[string]int64{}, keys: map[string]keyState{}}
 		s.carts[owner] = c
+	}
+	if c.closed {
+		return nil, fault.New(fault.Refused, "account_closed", "The account is being deleted.")
 	}
 	if c.moved {
 		return nil, fault.New(fault.Refused, "cart_moved", "The cart went to a user's at log-in.")
@@ -345,7 +349,7 @@ func (f *fakeCart) EraseOwner(ctx context.Context, r *cartv1.EraseOwnerRequest) 
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.carts, r.GetOwner())
+	f.carts[r.GetOwner()] = &cartState{closed: true}
 	delete(f.orders, r.GetOwner())
 	return &cartv1.EraseOwnerResponse{}, nil
 }

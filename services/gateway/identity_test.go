@@ -289,17 +289,17 @@ func TestAccount(t *testing.T) {
 		t.Error("the account went although the cart could not be erased")
 	}
 	s.fakeCarts[0].before = nil
-	// An add that comes between the cart's end and the account's leaves nothing.
-	s.fakeAuths[0].before = func(_ ctx, _ string, req any) error {
-		if in, ok := req.(*authv1.DeleteUserRequest); ok {
-			s.cartStore.mu.Lock()
-			defer s.cartStore.mu.Unlock()
-			s.cartStore.carts[in.GetUserId()] = nil
-		}
-		return nil
-	}
+	// Until the account goes, its cart is closed.
+	s.fakeAuths[0].before = failing("DeleteUser", unavailable)
+	c.want(503, "", "DELETE", "/v1/users/me", "")
+	c.want(409, "account_closed", "GET", "/v1/cart", "")
+	c.want(409, "account_closed", "POST", "/v1/cart/items", addMugs)
+	guest := s.client(t)
+	guest.want(200, "", "POST", "/v1/cart/items", addMugs)
+	guest.want(409, "account_closed", "POST", "/v1/sessions", `{"email":"a@example.org","password":"battery staple"}`)
+	s.fakeAuths[0].before = nil
 	c.want(204, "", "DELETE", "/v1/users/me", "")
-	if len(s.authStore.users)+len(c.cookies)+len(s.cartStore.carts) > 0 {
+	if len(s.authStore.users)+len(c.cookies)+len(s.cartStore.orders) > 0 {
 		t.Errorf("left: %v, %v, %v", s.authStore.users, c.cookies, s.cartStore.carts)
 	}
 }

@@ -76,7 +76,7 @@ func toRefusal(err error) *refusal {
 	f := fault.From(err)
 	status := statusOf(f.Kind)
 	switch f.Code {
-	case "cart_moved":
+	case "cart_moved", "account_closed":
 		status = http.StatusConflict
 	case "login_required":
 		status = http.StatusUnauthorized

@@ -45,6 +45,7 @@ type owned struct {
 	lines   map[string]int64
 	expires time.Time
 	moved   bool
+	closed  time.Time         // until when the account's end keeps it shut
 	done    map[string]record // by idempotency key
 	orders  []cart.Order      // oldest first
 }
@@ -102,13 +103,24 @@ func (o *owned) cart() cart.Cart {
 	return c
 }
 
+// refusal is why the cart answers nothing, if it does not.
+func (s *Store) refusal(o *owned) error {
+	switch {
+	case s.Now().Before(o.closed):
+		return cart.ErrClosed
+	case o.moved:
+		return cart.ErrMoved
+	}
+	return nil
+}
+
 // Get is part of cart.Store.
 func (s *Store) Get(_ context.Context, owner cart.Owner) (cart.Cart, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.of(owner)
-	if o.moved {
-		return cart.Cart{}, cart.ErrMoved
+	if err := s.refusal(o); err != nil {
+		return cart.Cart{}, err
 	}
 	return o.cart(), nil
 }
@@ -123,8 +135,8 @@ func (s *Store) Change(_ context.Context, owner cart.Owner, c cart.Change) (cart
 	case replayed && !bytes.Equal(r.fingerprint, c.Fingerprint()):
 		return cart.Result{}, cart.ErrKeyReused
 	case replayed:
-	case o.moved:
-		return cart.Result{}, cart.ErrMoved
+	case s.refusal(o) != nil:
+		return cart.Result{}, s.refusal(o)
 	default:
 		r = record{fingerprint: c.Fingerprint(), err: s.apply(owner, o, c), expires: s.Now().Add(s.Window)}
 		r.version = o.version.Number
@@ -193,6 +205,9 @@ func (s *Store) Checkout(_ context.Context, owner cart.Owner, op cart.Operation,
 		order, err := o.order(r.order)
 		return order, true, err
 	}
+	if err := s.refusal(o); err != nil {
+		return cart.Order{}, false, err
+	}
 	r := record{fingerprint: op.CheckoutFingerprint(), expires: s.Now().Add(s.Window)}
 	if !slices.Contains(op.Versions, o.version) {
 		r.err = cart.ErrStale
@@ -219,6 +234,9 @@ func (s *Store) Merge(_ context.Context, guest, user cart.Owner) error {
 	from, to := s.of(guest), s.of(user)
 	if from.moved {
 		return nil
+	}
+	if err := s.refusal(to); err != nil {
+		return err
 	}
 	switch {
 	case len(from.lines) > 0:
@@ -269,5 +287,6 @@ func (s *Store) Erase(_ context.Context, owner cart.Owner) error {
 	defer s.mu.Unlock()
 	o := s.of(owner)
 	o.version, o.lines, o.expires, o.orders = cart.Version{}, map[string]int64{}, time.Time{}, nil
+	o.closed = s.Now().Add(time.Hour)
 	return nil
 }

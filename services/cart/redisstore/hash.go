@@ -25,6 +25,17 @@ func (h hash) moved() bool {
 	return strings.HasPrefix(h.fields["@g"], "s") || h.fields["@g"] == "t"
 }
 
+// refusal is why the cart answers nothing: it has moved, or it is closed.
+func (h hash) refusal() error {
+	switch {
+	case h.fields["@g"] == "e":
+		return cart.ErrClosed
+	case h.moved():
+		return cart.ErrMoved
+	}
+	return nil
+}
+
 func (h hash) cart() (cart.Cart, error) {
 	var c cart.Cart
 	if v := h.fields["@v"]; v != "" {

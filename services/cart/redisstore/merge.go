@@ -97,8 +97,12 @@ func (s *Store) Merge(ctx context.Context, guest, user cart.Owner) error {
 		return s.complete(ctx, other)
 	}
 	m.incarnation = text(held[1])
-	if err := s.do(ctx, intendScript, user, m.id, string(guest)+m.incarnation); err != nil {
-		return err
+	intended, err := intendScript.Run(ctx, s.rdb, []string{cartKey(user)}, m.id, string(guest)+m.incarnation).Int()
+	if err != nil {
+		return redisconn.Unavailable(err)
+	}
+	if intended == 0 {
+		return cart.ErrClosed
 	}
 	return s.complete(ctx, m)
 }

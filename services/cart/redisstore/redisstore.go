@@ -43,10 +43,13 @@ import (
 var (
 	//go:embed change.lua
 	changeLua string
+	//go:embed erase.lua
+	eraseLua string
 	//go:embed checkout.lua
 	checkoutLua string
 
 	changeScript   = redis.NewScript(changeLua)
+	eraseScript    = redis.NewScript(eraseLua)
 	checkoutScript = redis.NewScript(checkoutLua)
 )
 
@@ -125,8 +128,8 @@ func (s *Store) Get(ctx context.Context, owner cart.Owner) (cart.Cart, error) {
 			return cart.Cart{}, err
 		}
 	}
-	if h.moved() {
-		return cart.Cart{}, cart.ErrMoved
+	if err := h.refusal(); err != nil {
+		return cart.Cart{}, err
 	}
 	return h.cart()
 }
@@ -184,7 +187,7 @@ func (s *Store) Change(ctx context.Context, owner cart.Owner, c cart.Change) (ca
 	case "r":
 		return cart.Result{}, cart.ErrKeyReused
 	case "m":
-		return cart.Result{}, cart.ErrMoved
+		return cart.Result{}, a.hash.refusal()
 	default:
 		return cart.Result{}, fmt.Errorf("change script answered outcome %q", a.outcome)
 	}
@@ -193,8 +196,8 @@ func (s *Store) Change(ctx context.Context, owner cart.Owner, c cart.Change) (ca
 		return cart.Result{}, err
 	}
 	switch {
-	case a.hash.moved():
-		// A replay of what was done before the cart moved: it is empty now.
+	case a.hash.refusal() != nil:
+		// A replay of what was done before the cart moved or closed: it is empty now.
 		result.Cart.Lines = nil
 	case merged && !owner.Guest() && !c.Minimal:
 		if result.Cart, err = s.Get(ctx, owner); err != nil {
@@ -258,16 +261,30 @@ func (s *Store) Checkout(ctx context.Context, owner cart.Owner, op cart.Operatio
 	}
 }
 
-// Erase is part of cart.Eraser. Merges into the cart are completed first, so
-// that none brings it back.
+// closed is how long an erased cart stays closed; longer than any call may take,
+// and than a session of the account may be trusted once it is over.
+const closed = time.Hour
+
+// Erase is part of cart.Eraser. Merges into the cart are completed first, so that
+// none brings it back, and the cart is closed before its orders go, so that none
+// is made that the index does not show. A repeat goes on from wherever this ends.
 func (s *Store) Erase(ctx context.Context, owner cart.Owner) error {
-	h, err := s.read(ctx, owner)
-	if err != nil {
-		return err
-	}
-	if h.merging() {
-		if err := s.completeMerges(ctx, owner, h); err != nil {
+	for {
+		h, err := s.read(ctx, owner)
+		if err != nil {
 			return err
+		}
+		if h.merging() {
+			if err := s.completeMerges(ctx, owner, h); err != nil {
+				return err
+			}
+		}
+		done, err := eraseScript.Run(ctx, s.rdb, []string{cartKey(owner)}, closed.Milliseconds()).Int()
+		if err != nil {
+			return redisconn.Unavailable(err)
+		}
+		if done == 1 {
+			break // else another merge has come
 		}
 	}
 	ids, err := s.rdb.ZRange(ctx, ordersKey(owner), 0, -1).Result()
@@ -275,7 +292,7 @@ func (s *Store) Erase(ctx context.Context, owner cart.Owner) error {
 		return redisconn.Unavailable(err)
 	}
 	// The index goes last: if this is cut short, a repeat still finds the orders.
-	keys := []string{cartKey(owner)}
+	var keys []string
 	for _, id := range ids {
 		keys = append(keys, orderKey(owner, id))
 	}

@@ -215,8 +215,8 @@ func interruptMerge(b *bench, n int, side string, later time.Duration) bool {
 		if _, err := b.store.Get(b.ctx(), guest); err != nil && !errors.Is(err, cart.ErrMoved) {
 			b.Fatal(err)
 		}
-		if died == nil || b.Pending(n) {
-			b.holds(user, 0)
+		if _, err := b.store.Get(b.ctx(), user); !errors.Is(err, cart.ErrClosed) {
+			b.Fatalf("the erased cart answers %v", err)
 		}
 		return died == nil
 	}

@@ -172,6 +172,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
 		"orders":                orders,
 		"orders expire":         ordersExpire,
 		"erase":                 erase,
+		"erase races":           eraseRaces,
 		"merge":                 merge,
 		"merge of nothing":      mergeNothing,
 		"merge over limits":     mergeOverLimits,
@@ -608,13 +609,23 @@ func erase(b *bench) {
 		}
 		b.must(owner, AddOf("hat", 2))
 	}
+	late, guest := b.get(o).Version, NewOwner('g')
+	b.must(guest, AddOf("hat", 1))
 	for range 2 {
 		if err := b.store.Erase(b.ctx(), o); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff(cart.Cart{}, b.get(o)); diff != "" {
-		b.Errorf("cart is left:\n%s", diff)
+	// What was under way brings nothing back.
+	for what, err := range map[string]error{
+		"get":      func() error { _, err := b.store.Get(b.ctx(), o); return err }(),
+		"add":      func() error { _, err := b.store.Change(b.ctx(), o, AddOf("hat", 1)); return err }(),
+		"checkout": func() error { _, _, err := b.store.Checkout(b.ctx(), o, At(late), b.order); return err }(),
+		"merge":    b.store.Merge(b.ctx(), guest, o),
+	} {
+		if !errors.Is(err, cart.ErrClosed) {
+			b.Errorf("%s after the end: %v", what, err)
+		}
 	}
 	if list, err := b.store.Orders(b.ctx(), o, "", 10); err != nil || len(list) != 0 {
 		b.Errorf("orders are left: %v, %v", list, err)
@@ -622,6 +633,49 @@ func erase(b *bench) {
 	b.holds(other, 3, cart.Line{SKU: "hat", Quantity: 2})
 	if list, err := b.store.Orders(b.ctx(), other, "", 10); err != nil || len(list) != 1 {
 		b.Errorf("another's orders: %v, %v", list, err)
+	}
+}
+
+// eraseRaces: whatever changes, checks out and merges while an account ends, its
+// cart and its orders are gone when it has ended.
+func eraseRaces(b *bench) {
+	for range 20 {
+		o := NewOwner('u')
+		b.must(o, AddOf("mug-01", 1))
+		guests := []cart.Owner{NewOwner('g'), NewOwner('g')}
+		for _, g := range guests {
+			b.must(g, AddOf("hat", 1))
+		}
+		var group sync.WaitGroup
+		tolerate := func(err error) {
+			if err != nil && !errors.Is(err, cart.ErrClosed) && !errors.Is(err, cart.ErrStale) && !errors.Is(err, cart.ErrMoved) {
+				b.Error(err)
+			}
+		}
+		for i := range 4 {
+			group.Go(func() {
+				for range 10 {
+					r, err := b.store.Change(b.ctx(), o, AddOf("hat", 1))
+					if tolerate(err); err == nil {
+						_, _, err = b.store.Checkout(b.ctx(), o, At(r.Cart.Version), b.order)
+						tolerate(err)
+					}
+				}
+			})
+			if i < len(guests) {
+				group.Go(func() { tolerate(b.store.Merge(b.ctx(), guests[i], o)) })
+			}
+		}
+		if err := b.store.Erase(b.ctx(), o); err != nil {
+			b.Fatal(err)
+		}
+		group.Wait()
+		if _, err := b.store.Get(b.ctx(), o); !errors.Is(err, cart.ErrClosed) {
+			b.Errorf("the cart answers %v", err)
+		}
+		if list, err := b.store.Orders(b.ctx(), o, "", 100); err != nil || len(list) != 0 {
+			b.Errorf("orders are left: %v, %v", list, err)
+		}
 	}
 }
 

@@ -103,8 +103,9 @@ type CartServiceClient interface {
 	// ListOrders answers the owner's orders, newest first, a page at a time.
 	// Safe to retry.
 	ListOrders(ctx context.Context, in *ListOrdersRequest, opts ...grpc.CallOption) (*ListOrdersResponse, error)
-	// EraseOwner deletes the owner's cart and orders. An owner that has none is
-	// no error.
+	// EraseOwner deletes the owner's cart and orders, and closes the cart for an
+	// hour: whatever comes late is answered FAILED_PRECONDITION [account_closed].
+	// An owner that has none is no error.
 	// Safe to retry.
 	EraseOwner(ctx context.Context, in *EraseOwnerRequest, opts ...grpc.CallOption) (*EraseOwnerResponse, error)
 	// ListProducts answers the catalogue, in its file's order.
@@ -285,8 +286,9 @@ type CartServiceServer interface {
 	// ListOrders answers the owner's orders, newest first, a page at a time.
 	// Safe to retry.
 	ListOrders(context.Context, *ListOrdersRequest) (*ListOrdersResponse, error)
-	// EraseOwner deletes the owner's cart and orders. An owner that has none is
-	// no error.
+	// EraseOwner deletes the owner's cart and orders, and closes the cart for an
+	// hour: whatever comes late is answered FAILED_PRECONDITION [account_closed].
+	// An owner that has none is no error.
 	// Safe to retry.
 	EraseOwner(context.Context, *EraseOwnerRequest) (*EraseOwnerResponse, error)
 	// ListProducts answers the catalogue, in its file's order.

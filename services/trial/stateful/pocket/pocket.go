@@ -6,6 +6,7 @@
 //   - Revocation. A log-out takes the cookie away from the one browser that asks
 //     for it; a copy of it is good until the session's end. A new password ends
 //     no other session.
+//   - The end of an account. A copy of its cart is as good as before.
 //   - Two tabs. Both send the same cart, each gets back one with its own change
 //     in it, and the browser keeps the one that came last.
 //   - Rollback. An old cookie is as good as a new one: whoever keeps it has the
