@@ -38,6 +38,7 @@ var scripts embed.FS
 //	                      the last password change, created (ms); or only
 //	                      gone, of an id that was given up
 //	sessions:{<user id>}  hash: session id → record
+//	families:{<user id>}  hash: session id → how far its refresh tokens have come
 //	email:<digest>        the id of the user who has the address
 //	revocations           stream: u, the id of a user whose sessions were ended
 //
@@ -53,6 +54,7 @@ type RedisStore struct {
 	emailClaim, emailRelease                   *redis.Script
 	passwordChange                             *redis.Script
 	sessionCreate, sessionUse, sessionsEnd     *redis.Script
+	familyStart, familyRotate                  *redis.Script
 	revocationAdd                              *redis.Script
 }
 
@@ -70,6 +72,8 @@ func NewRedisStore(rdb redis.UniversalClient) *RedisStore {
 		sessionCreate:  script("session_create.lua"),
 		sessionUse:     script("session_use.lua"),
 		sessionsEnd:    script("sessions_end.lua"),
+		familyStart:    script("family_start.lua"),
+		familyRotate:   script("family_rotate.lua"),
 		revocationAdd:  script("revocation_add.lua"),
 	}
 }
@@ -84,6 +88,7 @@ func script(name string) *redis.Script {
 
 func userKey(id string) string      { return "user:{" + id + "}" }
 func sessionsKey(id string) string  { return "sessions:{" + id + "}" }
+func familiesKey(id string) string  { return "families:{" + id + "}" }
 func emailKey(digest string) string { return "email:" + digest }
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 func storeFault(what string, err error) error {
@@ -237,6 +242,30 @@ func (s *RedisStore) UseSession(ctx context.Context, userID, sessionID string, n
 		return time.Time{}, err
 	}
 	return time.UnixMilli(int64(ends)), nil
+}
+
+// StartFamily is part of Store.
+func (s *RedisStore) StartFamily(ctx context.Context, userID, sessionID string, now time.Time) error {
+	_, err := s.run(ctx, "starting a family", s.familyStart, []string{sessionsKey(userID), familiesKey(userID)}, sessionID, now.UnixMilli())
+	return err
+}
+
+// Rotate is part of Store.
+func (s *RedisStore) Rotate(ctx context.Context, userID, sessionID string, n int64, now time.Time, idle, grace time.Duration) (Family, error) {
+	answer, err := s.familyRotate.Run(ctx, s.rdb, []string{sessionsKey(userID), familiesKey(userID)},
+		sessionID, n, now.UnixMilli(), idle.Milliseconds(), grace.Milliseconds()).Int64Slice()
+	if err != nil {
+		return Family{}, storeFault("rotating a refresh token", err)
+	}
+	switch {
+	case len(answer) != 3:
+		return Family{}, fmt.Errorf("the script that rotates answered %d values", len(answer))
+	case answer[0] < 0:
+		return Family{}, s.announce(ctx, userID)
+	case answer[0] == 0:
+		return Family{}, nil
+	}
+	return Family{N: answer[0], At: time.UnixMilli(answer[1]), Ends: time.UnixMilli(answer[2])}, nil
 }
 
 // Sessions is part of Store.

@@ -15,6 +15,7 @@ package auth
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -30,7 +31,7 @@ const nobody = userKind + "AAAAAAAAAAAAAAAAAAAAAA"
 // Server is the service. What each method promises is in the proto file.
 type Server struct {
 	authv1.UnsafeAuthServiceServer
-	tickets   *tickets
+	tickets   atomic.Pointer[tickets] // anew when the keys change
 	passwords *hasher
 	store     Store
 	now       func() time.Time
@@ -47,15 +48,29 @@ func New(s Settings, store Store, now func() time.Time) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
-	return &Server{
-		tickets:   newTickets(keys, s.Issuer, s.GuestTicketLife),
+	server := &Server{
 		passwords: newHasher(s.MaxPasswordHashes),
 		store:     store,
 		now:       now,
 		idle:      s.SessionIdle,
 		life:      s.SessionLife,
 		feed:      newFeed(store),
-	}, nil
+	}
+	server.tickets.Store(newTickets(keys, s.Issuer, s.GuestTicketLife))
+	return server, nil
+}
+
+// ReloadKeys has the keys in text sign and check from now on, the first of them
+// sign. Text that holds no keys changes nothing. Every replica must check with a
+// key before any signs with it, so a new one comes last in the text at first.
+func (s *Server) ReloadKeys(text string) error {
+	keys, err := parseSigningKeys(text)
+	if err != nil {
+		return fmt.Errorf("signing keys: %w", err)
+	}
+	before := s.tickets.Load()
+	s.tickets.Store(newTickets(keys, before.issuer, before.life))
+	return nil
 }
 
 // Follow reads the log of revocations for those who watch, until ctx ends; then
@@ -74,22 +89,22 @@ func (s *Server) WatchRevocations(req *authv1.WatchRevocationsRequest, stream au
 // IssueGuestTicket makes a guest, of whom only the ticket is ever kept.
 func (s *Server) IssueGuestTicket(context.Context, *authv1.IssueGuestTicketRequest) (*authv1.IssueGuestTicketResponse, error) {
 	guest, now := newGuestID(), s.now()
-	signed, expires := s.tickets.issue(guest, now)
+	signed, expires := s.tickets.Load().issue(guest, now)
 	return &authv1.IssueGuestTicketResponse{
-		Ticket: signed, GuestId: guest, ExpiresAt: timestamppb.New(expires), InsideTicket: s.tickets.inside(guest, "", now),
+		Ticket: signed, GuestId: guest, ExpiresAt: timestamppb.New(expires), InsideTicket: s.tickets.Load().inside(guest, "", now),
 	}, nil
 }
 
 // VerifyGuestTicket asks no store: a guest is known while Redis is away.
 func (s *Server) VerifyGuestTicket(_ context.Context, req *authv1.VerifyGuestTicketRequest) (*authv1.VerifyGuestTicketResponse, error) {
 	now := s.now()
-	c, err := s.tickets.verify(req.GetTicket(), now)
+	c, err := s.tickets.Load().verify(req.GetTicket(), now)
 	if err != nil {
 		return nil, err
 	}
-	answer := &authv1.VerifyGuestTicketResponse{GuestId: c.Guest, ExpiresAt: timestamppb.New(time.Unix(c.Expires, 0)), InsideTicket: s.tickets.inside(c.Guest, "", now)}
+	answer := &authv1.VerifyGuestTicketResponse{GuestId: c.Guest, ExpiresAt: timestamppb.New(time.Unix(c.Expires, 0)), InsideTicket: s.tickets.Load().inside(c.Guest, "", now)}
 	if now.Sub(time.Unix(c.Issued, 0)) > renewalAge {
-		renewed, expires := s.tickets.issue(c.Guest, now)
+		renewed, expires := s.tickets.Load().issue(c.Guest, now)
 		answer.RenewedTicket, answer.RenewedExpiresAt = renewed, timestamppb.New(expires)
 	}
 	return answer, nil
@@ -97,8 +112,9 @@ func (s *Server) VerifyGuestTicket(_ context.Context, req *authv1.VerifyGuestTic
 
 // ListSigningKeys answers the key that signs first.
 func (s *Server) ListSigningKeys(context.Context, *authv1.ListSigningKeysRequest) (*authv1.ListSigningKeysResponse, error) {
-	answer := &authv1.ListSigningKeysResponse{Issuer: s.tickets.issuer}
-	for _, key := range s.tickets.keys {
+	tickets := s.tickets.Load()
+	answer := &authv1.ListSigningKeysResponse{Issuer: tickets.issuer}
+	for _, key := range tickets.keys {
 		answer.Keys = append(answer.Keys, &authv1.SigningKey{Id: key.id, PublicKey: key.public})
 	}
 	return answer, nil
@@ -126,49 +142,69 @@ func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*au
 	return &authv1.RegisterResponse{UserId: req.GetUserId()}, nil
 }
 
-// LogIn does the same work for every well-formed address and password, whether
-// there is such a user or not. What is not well-formed is nobody's.
+// LogIn draws a token that nobody but its holder keeps.
 func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.LogInResponse, error) {
-	wrong := fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
-	email, err := normalEmail(req.GetEmail())
+	u, err := s.authenticate(ctx, req.GetEmail(), req.GetPassword())
 	if err != nil {
-		return nil, wrong
+		return nil, err
+	}
+	token, sessionID := newSessionToken(u.ID)
+	now := s.now()
+	r, err := s.startSession(ctx, u, sessionID, req.GetDevice(), now)
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.LogInResponse{SessionToken: token, UserId: u.ID, Session: r.proto(), InsideTicket: s.tickets.Load().inside(u.ID, sessionID, now)}, nil
+}
+
+var errWrongCredentials = fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
+
+// authenticate does the same work for every well-formed address and password,
+// whether there is such a user or not. What is not well-formed is nobody's.
+func (s *Server) authenticate(ctx context.Context, address, password string) (User, error) {
+	email, err := normalEmail(address)
+	if err != nil {
+		return User{}, errWrongCredentials
 	}
 	id, err := s.store.Owner(ctx, email)
 	if err != nil {
-		return nil, err
+		return User{}, err
 	}
 	if id == "" {
 		id = nobody
 	}
 	u, err := s.store.User(ctx, id)
 	if err != nil {
-		return nil, err
+		return User{}, err
 	}
-	ok, err := s.passwords.matches(ctx, req.GetPassword(), u.Password)
+	ok, err := s.passwords.matches(ctx, password, u.Password)
 	if err != nil {
-		return nil, err
+		return User{}, err
 	}
 	if !ok {
-		return nil, wrong
+		return User{}, errWrongCredentials
 	}
-	token, sessionID := newSessionToken(u.ID)
-	now := s.now()
+	return u, nil
+}
+
+// startSession starts a session of u, unless the password was changed since u was
+// read.
+func (s *Server) startSession(ctx context.Context, u User, sessionID, device string, now time.Time) (Session, error) {
 	r := Session{
 		ID:      sessionID,
 		Created: now.UnixMilli(),
 		Expires: now.Add(s.life).UnixMilli(),
 		Used:    now.UnixMilli(),
-		Device:  deviceLabel(req.GetDevice()),
+		Device:  deviceLabel(device),
 	}
 	started, err := s.store.StartSession(ctx, u, r, s.idle)
 	if err != nil {
-		return nil, err
+		return Session{}, err
 	}
 	if !started {
-		return nil, wrong // the password was changed while it was being checked
+		return Session{}, errWrongCredentials
 	}
-	return &authv1.LogInResponse{SessionToken: token, UserId: u.ID, Session: r.proto(), InsideTicket: s.tickets.inside(u.ID, sessionID, now)}, nil
+	return r, nil
 }
 
 // VerifySession ends an idle session early by what a use may go unmarked:
@@ -188,7 +224,7 @@ func (s *Server) VerifySession(ctx context.Context, req *authv1.VerifySessionReq
 		return nil, invalid
 	}
 	return &authv1.VerifySessionResponse{
-		UserId: userID, SessionId: sessionID, ExpiresAt: timestamppb.New(ends), InsideTicket: s.tickets.inside(userID, sessionID, now),
+		UserId: userID, SessionId: sessionID, ExpiresAt: timestamppb.New(ends), InsideTicket: s.tickets.Load().inside(userID, sessionID, now),
 	}, nil
 }
 

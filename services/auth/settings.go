@@ -18,7 +18,8 @@ type Settings struct {
 	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
 	// SigningKeys are Ed25519 private keys (PKCS #8, PEM), one or more: the
 	// first signs, all check. A key that no longer signs must stay for as long
-	// as the longest-lived ticket it has signed.
+	// as the longest-lived ticket it has signed. The file may change at any time,
+	// see ReloadKeys.
 	SigningKeys config.Secret `env:"SIGNING_KEYS_FILE,file,required,notEmpty"`
 	// Issuer is the iss of every ticket; all replicas must have the same.
 	Issuer string `env:"ISSUER" envDefault:"coatcheck"`

@@ -52,6 +52,15 @@ type Store interface {
 	// back a session that was ended.
 	UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error)
 
+	// StartFamily lets a session be renewed by refresh tokens, from the first on.
+	StartFamily(ctx context.Context, userID, sessionID string, now time.Time) error
+
+	// Rotate answers what becomes of a family when its nth refresh token is shown:
+	// the token that counts now and since when. The last one makes it the next; the
+	// one before, within grace, changes nothing; any other has leaked, and ends the
+	// session. Without a live session, or a family, it answers the zero Family.
+	Rotate(ctx context.Context, userID, sessionID string, n int64, now time.Time, idle, grace time.Duration) (Family, error)
+
 	// Sessions returns the live sessions, newest first.
 	Sessions(ctx context.Context, userID string, now time.Time, idle time.Duration) ([]Session, error)
 
@@ -63,6 +72,13 @@ type Store interface {
 	// What ends sessions writes the user to the log before it returns nil, also
 	// where it found none: it may be a repeat of one that died in between.
 	Revocations
+}
+
+// Family is how far the refresh tokens of a session have come.
+type Family struct {
+	N    int64     // the token that counts
+	At   time.Time // since when
+	Ends time.Time // the session's end
 }
 
 // User is what is known of a user's password.

@@ -185,6 +185,34 @@ func decodeCredentials(r *http.Request) (credentials, error) {
 	return credentials{email: *in.Email, password: *in.Password}, nil
 }
 
+// grant is what tokens are asked for with: credentials, or a refresh token.
+type grant struct {
+	credentials
+	refreshToken string
+}
+
+// decodeGrant reads {"grant_type": "password", "email": …, "password": …} or
+// {"grant_type": "refresh_token", "refresh_token": …}.
+func decodeGrant(r *http.Request) (grant, error) {
+	in, err := decode[struct {
+		Type         *string `json:"grant_type"`
+		Email        *string `json:"email"`
+		Password     *string `json:"password"`
+		RefreshToken *string `json:"refresh_token"`
+	}](r)
+	if err != nil {
+		return grant{}, err
+	}
+	switch {
+	case in.Type == nil:
+	case *in.Type == "password" && in.Email != nil && in.Password != nil && in.RefreshToken == nil:
+		return grant{credentials: credentials{email: *in.Email, password: *in.Password}}, nil
+	case *in.Type == "refresh_token" && in.RefreshToken != nil && *in.RefreshToken != "" && in.Email == nil && in.Password == nil:
+		return grant{refreshToken: *in.RefreshToken}, nil
+	}
+	return grant{}, fault.New(fault.Invalid, "invalid_body", "grant_type must be password, with email and password, or refresh_token, with refresh_token.")
+}
+
 type passwordChange struct{ current, next string }
 
 // decodePasswordChange reads {"current_password": …, "new_password": …}.

@@ -370,6 +370,8 @@ type authStore struct {
 	users    map[string]fakeUser // by e-mail
 	sessions map[string]*authv1.VerifySessionResponse
 	guests   map[string]string // ticket → guest
+	access   map[string]*authv1.VerifySessionResponse
+	refresh  map[string]string // refresh token → access token that it was issued with
 	renew    bool
 	userIDs  []string // asked for by Register
 	ended    []string // users whose sessions were ended
@@ -378,7 +380,8 @@ type authStore struct {
 type fakeUser struct{ id, password string }
 
 func newAuthStore() *authStore {
-	return &authStore{users: map[string]fakeUser{}, sessions: map[string]*authv1.VerifySessionResponse{}, guests: map[string]string{}}
+	return &authStore{users: map[string]fakeUser{}, sessions: map[string]*authv1.VerifySessionResponse{}, guests: map[string]string{},
+		access: map[string]*authv1.VerifySessionResponse{}, refresh: map[string]string{}}
 }
 
 // serial returns 22 characters that were never returned before; mu is held.
@@ -493,6 +496,59 @@ func (f *fakeAuth) VerifySession(ctx context.Context, r *authv1.VerifySessionReq
 		return nil, fault.New(fault.Unauthenticated, "invalid_session", "The session has ended.")
 	}
 	return s, nil
+}
+
+// tokens are for a session that is as any other; mu is held.
+func (f *fakeAuth) tokens(s *authv1.VerifySessionResponse) *authv1.Tokens {
+	n := f.serial()
+	f.access["access-"+n], f.refresh["refresh-"+n] = s, "access-"+n
+	return &authv1.Tokens{AccessToken: "access-" + n, AccessExpiresAt: timestamppb.New(time.Now().Add(5 * time.Minute)), RefreshToken: "refresh-" + n}
+}
+
+func (f *fakeAuth) IssueTokens(ctx context.Context, r *authv1.IssueTokensRequest) (*authv1.IssueTokensResponse, error) {
+	err := f.enter(ctx, "IssueTokens", r)
+	if err != nil {
+		return nil, err
+	}
+	f.authStore.mu.Lock()
+	defer f.authStore.mu.Unlock()
+	u, ok := f.users[r.GetEmail()]
+	if !ok || u.password != r.GetPassword() {
+		return nil, fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
+	}
+	id := fmt.Sprintf("%043s", f.serial())
+	s := &authv1.VerifySessionResponse{UserId: u.id, SessionId: id, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
+	f.sessions["token-"+id] = s
+	return &authv1.IssueTokensResponse{Tokens: f.tokens(s)}, nil
+}
+
+func (f *fakeAuth) RefreshTokens(ctx context.Context, r *authv1.RefreshTokensRequest) (*authv1.RefreshTokensResponse, error) {
+	err := f.enter(ctx, "RefreshTokens", r)
+	if err != nil {
+		return nil, err
+	}
+	f.authStore.mu.Lock()
+	defer f.authStore.mu.Unlock()
+	s := f.access[f.refresh[r.GetRefreshToken()]]
+	delete(f.refresh, r.GetRefreshToken())
+	if s == nil {
+		return nil, fault.New(fault.Unauthenticated, "invalid_grant", "The refresh token is not valid any more.")
+	}
+	return &authv1.RefreshTokensResponse{Tokens: f.tokens(s)}, nil
+}
+
+func (f *fakeAuth) VerifyAccessToken(ctx context.Context, r *authv1.VerifyAccessTokenRequest) (*authv1.VerifyAccessTokenResponse, error) {
+	err := f.enter(ctx, "VerifyAccessToken", r)
+	if err != nil {
+		return nil, err
+	}
+	f.authStore.mu.Lock()
+	defer f.authStore.mu.Unlock()
+	s := f.access[r.GetAccessToken()]
+	if s == nil || f.sessions["token-"+s.GetSessionId()] == nil {
+		return nil, fault.New(fault.Unauthenticated, "invalid_token", "The access token is not valid.")
+	}
+	return &authv1.VerifyAccessTokenResponse{UserId: s.GetUserId(), SessionId: s.GetSessionId(), ExpiresAt: s.GetExpiresAt()}, nil
 }
 
 func (f *fakeAuth) ListSessions(ctx context.Context, r *authv1.ListSessionsRequest) (*authv1.ListSessionsResponse, error) {

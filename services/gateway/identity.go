@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -61,9 +62,31 @@ func (g *Gateway) user(r *http.Request) (caller, error) {
 // caller it returns is no user.
 func (g *Gateway) sessionOf(r *http.Request) (caller, error) {
 	if len(r.Header.Values("Authorization")) > 0 {
-		return caller{}, fault.New(fault.Unauthenticated, "invalid_token", "Bearer tokens are not accepted; use the session's cookie.")
+		return g.verifyBearer(r)
 	}
 	return g.verifySession(r)
+}
+
+// verifyBearer looks at the access token alone: who sends one means it, whatever
+// cookies come along.
+func (g *Gateway) verifyBearer(r *http.Request) (caller, error) {
+	lines := r.Header.Values("Authorization")
+	scheme, token, _ := strings.Cut(lines[0], " ")
+	if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > longest {
+		return caller{}, fault.New(fault.Unauthenticated, "invalid_token", "Authorization must be Bearer and an access token of POST /v1/tokens.")
+	}
+	who, ok := g.tickets.check(accessToken, token)
+	if ok {
+		return who, nil
+	}
+	asked := g.tickets.now()
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyAccessToken, &authv1.VerifyAccessTokenRequest{AccessToken: token})
+	if err != nil {
+		return caller{}, err
+	}
+	who = caller{owner: resp.GetUserId(), session: resp.GetSessionId(), inside: resp.GetInsideTicket()}
+	g.tickets.keep(accessToken, token, who, asked, resp.GetExpiresAt())
+	return who, nil
 }
 
 // verifySession looks at the cookie alone.

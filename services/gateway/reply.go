@@ -125,9 +125,11 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	switch p.status {
 	case http.StatusUnauthorized:
-		if h.Get("WWW-Authenticate") == "" {
-			h.Set("WWW-Authenticate", `Bearer realm="coatcheck"`)
+		challenge := `Bearer realm="coatcheck"`
+		if p.code == "invalid_token" {
+			challenge += `, error="invalid_token"`
 		}
+		h.Set("WWW-Authenticate", challenge)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}

@@ -37,6 +37,7 @@ func (g *Gateway) routes() []route {
 		{"GET /v1/sessions", g.admit(g.listSessions)},
 		{"DELETE /v1/sessions", g.admit(g.revokeAllSessions)},
 		{"DELETE /v1/sessions/{id}", g.admit(g.revokeSession)},
+		{"POST /v1/tokens", g.admit(g.issueTokens)},
 		{"GET /.well-known/jwks.json", g.admit(g.signingKeys)},
 
 		{"GET /openapi.json", g.admit(g.openAPI)},

@@ -30,6 +30,7 @@ type kind uint8
 const (
 	guestTicket kind = iota
 	sessionToken
+	accessToken
 )
 
 // tickets remembers what auth said of tickets, so that auth need not be asked of
@@ -50,7 +51,7 @@ type tickets struct {
 	lost  time.Duration // nothing verified before counts, for nobody
 
 	fresh   atomic.Int64 // until when the news counts, as a time.Duration
-	checks  [2][4]prometheus.Counter
+	checks  [3][4]prometheus.Counter
 	revoked prometheus.Counter
 }
 
@@ -91,7 +92,7 @@ func newTickets(size int, reg prometheus.Registerer) *tickets {
 		Name: "coatcheck_gateway_ticket_checks_total",
 		Help: "Tickets checked: from memory (cached), or by asking auth because the ticket was not remembered (missed), sessions of the user had ended (revoked), or the news of that was too old (blind).",
 	}, []string{"ticket", "result"})
-	for k, name := range []string{"guest", "session"} {
+	for k, name := range []string{"guest", "session", "access"} {
 		for r, result := range []string{"cached", "missed", "revoked", "blind"} {
 			t.checks[k][r] = checks.WithLabelValues(name, result)
 		}

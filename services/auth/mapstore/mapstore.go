@@ -9,6 +9,7 @@ package mapstore
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,7 @@ type account struct {
 	generation int
 	operation  string
 	sessions   []auth.Session
+	families   map[string]auth.Family // by session id
 	gone       bool
 }
 
@@ -158,6 +160,53 @@ func (s *Store) UseSession(_ context.Context, userID, sessionID string, now time
 		return time.UnixMilli(r.Expires), nil
 	}
 	return time.Time{}, nil
+}
+
+// StartFamily is part of auth.Store.
+func (s *Store) StartFamily(_ context.Context, userID, sessionID string, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.live(userID); a != nil && a.find(sessionID) != nil {
+		if a.families == nil {
+			a.families = map[string]auth.Family{}
+		}
+		a.families[sessionID] = auth.Family{N: 1, At: now}
+		maps.DeleteFunc(a.families, func(id string, _ auth.Family) bool { return a.find(id) == nil })
+	}
+	return nil
+}
+
+// Rotate is part of auth.Store.
+func (s *Store) Rotate(_ context.Context, userID, sessionID string, n int64, now time.Time, idle, grace time.Duration) (auth.Family, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.live(userID)
+	if a == nil {
+		return auth.Family{}, nil
+	}
+	r, f := a.find(sessionID), a.families[sessionID]
+	switch {
+	case r == nil || f.N == 0 || !r.Live(now, idle):
+		return auth.Family{}, nil
+	case n == f.N:
+		f.N, f.At = n+1, time.UnixMilli(now.UnixMilli())
+		a.families[sessionID], r.Used = f, now.UnixMilli()
+	case n != f.N-1 || now.Sub(f.At) > grace:
+		a.end(sessionID)
+		s.announce(userID)
+		return auth.Family{}, nil
+	}
+	f.Ends = time.UnixMilli(r.Expires)
+	return f, nil
+}
+
+func (a *account) find(session string) *auth.Session {
+	for i := range a.sessions {
+		if a.sessions[i].ID == session {
+			return &a.sessions[i]
+		}
+	}
+	return nil
 }
 
 // Sessions is part of auth.Store.

@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) auth.Store) {
 		"log-in races":     logInRaces,
 		"log-out and uses": logOutAndUses,
 		"revocations":      revocations,
+		"families":         families,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{T: t, store: open(t)}
@@ -379,6 +380,46 @@ func deletion(w *world) {
 	if made := w.logIn(w.two, email, password); made.GetUserId() != next {
 		w.Fatalf("logged in as %s, want %s", made.GetUserId(), next)
 	}
+}
+
+// families: of the refresh tokens of a session one counts; see Store.Rotate.
+func families(w *world) {
+	const grace = 10 * time.Second
+	ctx := w.Context()
+	id, email := w.enrol()
+	rotate := func(what, session string, n, want int64) {
+		w.Helper()
+		f, err := w.store.Rotate(ctx, id, session, n, w.now(), idle, grace)
+		w.ok(err)
+		if f.N != want || (want != 0) != f.Ends.After(w.now()) {
+			w.Errorf("%s: %+v, want %d", what, f, want)
+		}
+	}
+	session := w.logIn(w.one, email, password).GetSession().GetId()
+	rotate("no family", session, 1, 0)
+	w.ok(w.store.StartFamily(ctx, id, "nobody's", w.now()))
+	rotate("no session", "nobody's", 1, 0)
+	w.ok(w.store.StartFamily(ctx, id, session, w.now()))
+	rotate("the first", session, 1, 2)
+	since := w.now()
+	w.advance(grace)
+	rotate("the first, soon", session, 1, 2)
+	if f, err := w.store.Rotate(ctx, id, session, 1, w.now(), idle, grace); err != nil || !f.At.Equal(since) {
+		w.Errorf("a retry counts from %v, want %v, %v", f.At, since, err)
+	}
+	rotate("the second", session, 2, 3)
+	w.advance(idle - time.Millisecond)
+	rotate("the third, before the session is idle", session, 3, 4)
+	w.advance(grace + time.Millisecond)
+	rotate("the third, late", session, 3, 0)
+	rotate("the fourth, of a session that was ended", session, 4, 0)
+	if listed := w.list(w.two, id); len(listed) != 0 {
+		w.Errorf("the session lives on: %v", listed)
+	}
+	session = w.logIn(w.one, email, password).GetSession().GetId()
+	w.ok(w.store.StartFamily(ctx, id, session, w.now()))
+	w.advance(idle)
+	rotate("idle for too long", session, 1, 0)
 }
 
 // revocations: whatever ends sessions is in the log when it answers, in order,

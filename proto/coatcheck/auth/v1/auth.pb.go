@@ -703,6 +703,375 @@ func (x *VerifySessionResponse) GetInsideTicket() string {
 	return ""
 }
 
+type IssueTokensRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Email    string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
+	Password string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// As in LogInRequest.
+	Device        string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueTokensRequest) Reset() {
+	*x = IssueTokensRequest{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueTokensRequest) ProtoMessage() {}
+
+func (x *IssueTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueTokensRequest.ProtoReflect.Descriptor instead.
+func (*IssueTokensRequest) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *IssueTokensRequest) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *IssueTokensRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *IssueTokensRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+// Tokens are what the holder of a session without a cookie has. Never log them.
+type Tokens struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A JWT (RFC 9068), whose bearer is the user.
+	AccessToken     string                 `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
+	AccessExpiresAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=access_expires_at,json=accessExpiresAt,proto3" json:"access_expires_at,omitempty"`
+	RefreshToken    string                 `protobuf:"bytes,3,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Tokens) Reset() {
+	*x = Tokens{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tokens) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tokens) ProtoMessage() {}
+
+func (x *Tokens) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
+func (*Tokens) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Tokens) GetAccessToken() string {
+	if x != nil {
+		return x.AccessToken
+	}
+	return ""
+}
+
+func (x *Tokens) GetAccessExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AccessExpiresAt
+	}
+	return nil
+}
+
+func (x *Tokens) GetRefreshToken() string {
+	if x != nil {
+		return x.RefreshToken
+	}
+	return ""
+}
+
+type IssueTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        *Tokens                `protobuf:"bytes,1,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueTokensResponse) Reset() {
+	*x = IssueTokensResponse{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueTokensResponse) ProtoMessage() {}
+
+func (x *IssueTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueTokensResponse.ProtoReflect.Descriptor instead.
+func (*IssueTokensResponse) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *IssueTokensResponse) GetTokens() *Tokens {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type RefreshTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RefreshToken  string                 `protobuf:"bytes,1,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshTokensRequest) Reset() {
+	*x = RefreshTokensRequest{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshTokensRequest) ProtoMessage() {}
+
+func (x *RefreshTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshTokensRequest.ProtoReflect.Descriptor instead.
+func (*RefreshTokensRequest) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RefreshTokensRequest) GetRefreshToken() string {
+	if x != nil {
+		return x.RefreshToken
+	}
+	return ""
+}
+
+type RefreshTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        *Tokens                `protobuf:"bytes,1,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshTokensResponse) Reset() {
+	*x = RefreshTokensResponse{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshTokensResponse) ProtoMessage() {}
+
+func (x *RefreshTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshTokensResponse.ProtoReflect.Descriptor instead.
+func (*RefreshTokensResponse) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RefreshTokensResponse) GetTokens() *Tokens {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type VerifyAccessTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AccessToken   string                 `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyAccessTokenRequest) Reset() {
+	*x = VerifyAccessTokenRequest{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyAccessTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyAccessTokenRequest) ProtoMessage() {}
+
+func (x *VerifyAccessTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyAccessTokenRequest.ProtoReflect.Descriptor instead.
+func (*VerifyAccessTokenRequest) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *VerifyAccessTokenRequest) GetAccessToken() string {
+	if x != nil {
+		return x.AccessToken
+	}
+	return ""
+}
+
+type VerifyAccessTokenResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	UserId    string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Of the token, or of the session if that ends before.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// As in VerifySessionResponse.
+	InsideTicket  string `protobuf:"bytes,4,opt,name=inside_ticket,json=insideTicket,proto3" json:"inside_ticket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyAccessTokenResponse) Reset() {
+	*x = VerifyAccessTokenResponse{}
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyAccessTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyAccessTokenResponse) ProtoMessage() {}
+
+func (x *VerifyAccessTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyAccessTokenResponse.ProtoReflect.Descriptor instead.
+func (*VerifyAccessTokenResponse) Descriptor() ([]byte, []int) {
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *VerifyAccessTokenResponse) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *VerifyAccessTokenResponse) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *VerifyAccessTokenResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *VerifyAccessTokenResponse) GetInsideTicket() string {
+	if x != nil {
+		return x.InsideTicket
+	}
+	return ""
+}
+
 type ListSessionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
@@ -712,7 +1081,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +1093,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +1106,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListSessionsRequest) GetUserId() string {
@@ -756,7 +1125,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +1137,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +1150,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -801,7 +1170,7 @@ type RevokeSessionRequest struct {
 
 func (x *RevokeSessionRequest) Reset() {
 	*x = RevokeSessionRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1182,7 @@ func (x *RevokeSessionRequest) String() string {
 func (*RevokeSessionRequest) ProtoMessage() {}
 
 func (x *RevokeSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1195,7 @@ func (x *RevokeSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSessionRequest.ProtoReflect.Descriptor instead.
 func (*RevokeSessionRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{13}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeSessionRequest) GetUserId() string {
@@ -851,7 +1220,7 @@ type RevokeSessionResponse struct {
 
 func (x *RevokeSessionResponse) Reset() {
 	*x = RevokeSessionResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1232,7 @@ func (x *RevokeSessionResponse) String() string {
 func (*RevokeSessionResponse) ProtoMessage() {}
 
 func (x *RevokeSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1245,7 @@ func (x *RevokeSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSessionResponse.ProtoReflect.Descriptor instead.
 func (*RevokeSessionResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{14}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{21}
 }
 
 type RevokeAllSessionsRequest struct {
@@ -890,7 +1259,7 @@ type RevokeAllSessionsRequest struct {
 
 func (x *RevokeAllSessionsRequest) Reset() {
 	*x = RevokeAllSessionsRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[15]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1271,7 @@ func (x *RevokeAllSessionsRequest) String() string {
 func (*RevokeAllSessionsRequest) ProtoMessage() {}
 
 func (x *RevokeAllSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[15]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1284,7 @@ func (x *RevokeAllSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAllSessionsRequest.ProtoReflect.Descriptor instead.
 func (*RevokeAllSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{15}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RevokeAllSessionsRequest) GetUserId() string {
@@ -940,7 +1309,7 @@ type RevokeAllSessionsResponse struct {
 
 func (x *RevokeAllSessionsResponse) Reset() {
 	*x = RevokeAllSessionsResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[16]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1321,7 @@ func (x *RevokeAllSessionsResponse) String() string {
 func (*RevokeAllSessionsResponse) ProtoMessage() {}
 
 func (x *RevokeAllSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[16]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1334,7 @@ func (x *RevokeAllSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAllSessionsResponse.ProtoReflect.Descriptor instead.
 func (*RevokeAllSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{16}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{23}
 }
 
 type WatchRevocationsRequest struct {
@@ -978,7 +1347,7 @@ type WatchRevocationsRequest struct {
 
 func (x *WatchRevocationsRequest) Reset() {
 	*x = WatchRevocationsRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1359,7 @@ func (x *WatchRevocationsRequest) String() string {
 func (*WatchRevocationsRequest) ProtoMessage() {}
 
 func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1372,7 @@ func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{17}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRevocationsRequest) GetAfter() string {
@@ -1033,7 +1402,7 @@ type WatchRevocationsResponse struct {
 
 func (x *WatchRevocationsResponse) Reset() {
 	*x = WatchRevocationsResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1414,7 @@ func (x *WatchRevocationsResponse) String() string {
 func (*WatchRevocationsResponse) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1427,7 @@ func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{18}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRevocationsResponse) GetUserIds() []string {
@@ -1103,7 +1472,7 @@ type ChangePasswordRequest struct {
 
 func (x *ChangePasswordRequest) Reset() {
 	*x = ChangePasswordRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1484,7 @@ func (x *ChangePasswordRequest) String() string {
 func (*ChangePasswordRequest) ProtoMessage() {}
 
 func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[19]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1497,7 @@ func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{19}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ChangePasswordRequest) GetUserId() string {
@@ -1167,7 +1536,7 @@ type ChangePasswordResponse struct {
 
 func (x *ChangePasswordResponse) Reset() {
 	*x = ChangePasswordResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1548,7 @@ func (x *ChangePasswordResponse) String() string {
 func (*ChangePasswordResponse) ProtoMessage() {}
 
 func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[20]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1561,7 @@ func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
 func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{20}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{27}
 }
 
 type DeleteUserRequest struct {
@@ -1204,7 +1573,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1585,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[21]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1598,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{21}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteUserRequest) GetUserId() string {
@@ -1247,7 +1616,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1628,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[22]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1641,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{22}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{29}
 }
 
 type ListSigningKeysRequest struct {
@@ -1283,7 +1652,7 @@ type ListSigningKeysRequest struct {
 
 func (x *ListSigningKeysRequest) Reset() {
 	*x = ListSigningKeysRequest{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1664,7 @@ func (x *ListSigningKeysRequest) String() string {
 func (*ListSigningKeysRequest) ProtoMessage() {}
 
 func (x *ListSigningKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[23]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1677,7 @@ func (x *ListSigningKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSigningKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListSigningKeysRequest) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{23}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{30}
 }
 
 type SigningKey struct {
@@ -1322,7 +1691,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[24]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1703,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[24]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1716,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{24}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SigningKey) GetId() string {
@@ -1376,7 +1745,7 @@ type ListSigningKeysResponse struct {
 
 func (x *ListSigningKeysResponse) Reset() {
 	*x = ListSigningKeysResponse{}
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[25]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1757,7 @@ func (x *ListSigningKeysResponse) String() string {
 func (*ListSigningKeysResponse) ProtoMessage() {}
 
 func (x *ListSigningKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[25]
+	mi := &file_coatcheck_auth_v1_auth_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1770,7 @@ func (x *ListSigningKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSigningKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListSigningKeysResponse) Descriptor() ([]byte, []int) {
-	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{25}
+	return file_coatcheck_auth_v1_auth_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListSigningKeysResponse) GetKeys() []*SigningKey {
@@ -1471,6 +1840,29 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x129\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
+	"\rinside_ticket\x18\x04 \x01(\tR\finsideTicket\"^\n" +
+	"\x12IssueTokensRequest\x12\x14\n" +
+	"\x05email\x18\x01 \x01(\tR\x05email\x12\x1a\n" +
+	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\"\x98\x01\n" +
+	"\x06Tokens\x12!\n" +
+	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12F\n" +
+	"\x11access_expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0faccessExpiresAt\x12#\n" +
+	"\rrefresh_token\x18\x03 \x01(\tR\frefreshToken\"H\n" +
+	"\x13IssueTokensResponse\x121\n" +
+	"\x06tokens\x18\x01 \x01(\v2\x19.coatcheck.auth.v1.TokensR\x06tokens\";\n" +
+	"\x14RefreshTokensRequest\x12#\n" +
+	"\rrefresh_token\x18\x01 \x01(\tR\frefreshToken\"J\n" +
+	"\x15RefreshTokensResponse\x121\n" +
+	"\x06tokens\x18\x01 \x01(\v2\x19.coatcheck.auth.v1.TokensR\x06tokens\"=\n" +
+	"\x18VerifyAccessTokenRequest\x12!\n" +
+	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\"\xb3\x01\n" +
+	"\x19VerifyAccessTokenResponse\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
 	"\rinside_ticket\x18\x04 \x01(\tR\finsideTicket\".\n" +
 	"\x13ListSessionsRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\"N\n" +
@@ -1509,13 +1901,16 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"public_key\x18\x02 \x01(\fR\tpublicKey\"d\n" +
 	"\x17ListSigningKeysResponse\x121\n" +
 	"\x04keys\x18\x01 \x03(\v2\x1d.coatcheck.auth.v1.SigningKeyR\x04keys\x12\x16\n" +
-	"\x06issuer\x18\x02 \x01(\tR\x06issuer2\xbf\t\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer2\xf1\v\n" +
 	"\vAuthService\x12k\n" +
 	"\x10IssueGuestTicket\x12*.coatcheck.auth.v1.IssueGuestTicketRequest\x1a+.coatcheck.auth.v1.IssueGuestTicketResponse\x12n\n" +
 	"\x11VerifyGuestTicket\x12+.coatcheck.auth.v1.VerifyGuestTicketRequest\x1a,.coatcheck.auth.v1.VerifyGuestTicketResponse\x12S\n" +
 	"\bRegister\x12\".coatcheck.auth.v1.RegisterRequest\x1a#.coatcheck.auth.v1.RegisterResponse\x12J\n" +
 	"\x05LogIn\x12\x1f.coatcheck.auth.v1.LogInRequest\x1a .coatcheck.auth.v1.LogInResponse\x12b\n" +
-	"\rVerifySession\x12'.coatcheck.auth.v1.VerifySessionRequest\x1a(.coatcheck.auth.v1.VerifySessionResponse\x12_\n" +
+	"\rVerifySession\x12'.coatcheck.auth.v1.VerifySessionRequest\x1a(.coatcheck.auth.v1.VerifySessionResponse\x12\\\n" +
+	"\vIssueTokens\x12%.coatcheck.auth.v1.IssueTokensRequest\x1a&.coatcheck.auth.v1.IssueTokensResponse\x12b\n" +
+	"\rRefreshTokens\x12'.coatcheck.auth.v1.RefreshTokensRequest\x1a(.coatcheck.auth.v1.RefreshTokensResponse\x12n\n" +
+	"\x11VerifyAccessToken\x12+.coatcheck.auth.v1.VerifyAccessTokenRequest\x1a,.coatcheck.auth.v1.VerifyAccessTokenResponse\x12_\n" +
 	"\fListSessions\x12&.coatcheck.auth.v1.ListSessionsRequest\x1a'.coatcheck.auth.v1.ListSessionsResponse\x12b\n" +
 	"\rRevokeSession\x12'.coatcheck.auth.v1.RevokeSessionRequest\x1a(.coatcheck.auth.v1.RevokeSessionResponse\x12n\n" +
 	"\x11RevokeAllSessions\x12+.coatcheck.auth.v1.RevokeAllSessionsRequest\x1a,.coatcheck.auth.v1.RevokeAllSessionsResponse\x12m\n" +
@@ -1537,7 +1932,7 @@ func file_coatcheck_auth_v1_auth_proto_rawDescGZIP() []byte {
 	return file_coatcheck_auth_v1_auth_proto_rawDescData
 }
 
-var file_coatcheck_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_coatcheck_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_coatcheck_auth_v1_auth_proto_goTypes = []any{
 	(*IssueGuestTicketRequest)(nil),   // 0: coatcheck.auth.v1.IssueGuestTicketRequest
 	(*IssueGuestTicketResponse)(nil),  // 1: coatcheck.auth.v1.IssueGuestTicketResponse
@@ -1550,65 +1945,82 @@ var file_coatcheck_auth_v1_auth_proto_goTypes = []any{
 	(*LogInResponse)(nil),             // 8: coatcheck.auth.v1.LogInResponse
 	(*VerifySessionRequest)(nil),      // 9: coatcheck.auth.v1.VerifySessionRequest
 	(*VerifySessionResponse)(nil),     // 10: coatcheck.auth.v1.VerifySessionResponse
-	(*ListSessionsRequest)(nil),       // 11: coatcheck.auth.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),      // 12: coatcheck.auth.v1.ListSessionsResponse
-	(*RevokeSessionRequest)(nil),      // 13: coatcheck.auth.v1.RevokeSessionRequest
-	(*RevokeSessionResponse)(nil),     // 14: coatcheck.auth.v1.RevokeSessionResponse
-	(*RevokeAllSessionsRequest)(nil),  // 15: coatcheck.auth.v1.RevokeAllSessionsRequest
-	(*RevokeAllSessionsResponse)(nil), // 16: coatcheck.auth.v1.RevokeAllSessionsResponse
-	(*WatchRevocationsRequest)(nil),   // 17: coatcheck.auth.v1.WatchRevocationsRequest
-	(*WatchRevocationsResponse)(nil),  // 18: coatcheck.auth.v1.WatchRevocationsResponse
-	(*ChangePasswordRequest)(nil),     // 19: coatcheck.auth.v1.ChangePasswordRequest
-	(*ChangePasswordResponse)(nil),    // 20: coatcheck.auth.v1.ChangePasswordResponse
-	(*DeleteUserRequest)(nil),         // 21: coatcheck.auth.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),        // 22: coatcheck.auth.v1.DeleteUserResponse
-	(*ListSigningKeysRequest)(nil),    // 23: coatcheck.auth.v1.ListSigningKeysRequest
-	(*SigningKey)(nil),                // 24: coatcheck.auth.v1.SigningKey
-	(*ListSigningKeysResponse)(nil),   // 25: coatcheck.auth.v1.ListSigningKeysResponse
-	(*timestamppb.Timestamp)(nil),     // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 27: google.protobuf.Duration
+	(*IssueTokensRequest)(nil),        // 11: coatcheck.auth.v1.IssueTokensRequest
+	(*Tokens)(nil),                    // 12: coatcheck.auth.v1.Tokens
+	(*IssueTokensResponse)(nil),       // 13: coatcheck.auth.v1.IssueTokensResponse
+	(*RefreshTokensRequest)(nil),      // 14: coatcheck.auth.v1.RefreshTokensRequest
+	(*RefreshTokensResponse)(nil),     // 15: coatcheck.auth.v1.RefreshTokensResponse
+	(*VerifyAccessTokenRequest)(nil),  // 16: coatcheck.auth.v1.VerifyAccessTokenRequest
+	(*VerifyAccessTokenResponse)(nil), // 17: coatcheck.auth.v1.VerifyAccessTokenResponse
+	(*ListSessionsRequest)(nil),       // 18: coatcheck.auth.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),      // 19: coatcheck.auth.v1.ListSessionsResponse
+	(*RevokeSessionRequest)(nil),      // 20: coatcheck.auth.v1.RevokeSessionRequest
+	(*RevokeSessionResponse)(nil),     // 21: coatcheck.auth.v1.RevokeSessionResponse
+	(*RevokeAllSessionsRequest)(nil),  // 22: coatcheck.auth.v1.RevokeAllSessionsRequest
+	(*RevokeAllSessionsResponse)(nil), // 23: coatcheck.auth.v1.RevokeAllSessionsResponse
+	(*WatchRevocationsRequest)(nil),   // 24: coatcheck.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil),  // 25: coatcheck.auth.v1.WatchRevocationsResponse
+	(*ChangePasswordRequest)(nil),     // 26: coatcheck.auth.v1.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),    // 27: coatcheck.auth.v1.ChangePasswordResponse
+	(*DeleteUserRequest)(nil),         // 28: coatcheck.auth.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),        // 29: coatcheck.auth.v1.DeleteUserResponse
+	(*ListSigningKeysRequest)(nil),    // 30: coatcheck.auth.v1.ListSigningKeysRequest
+	(*SigningKey)(nil),                // 31: coatcheck.auth.v1.SigningKey
+	(*ListSigningKeysResponse)(nil),   // 32: coatcheck.auth.v1.ListSigningKeysResponse
+	(*timestamppb.Timestamp)(nil),     // 33: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 34: google.protobuf.Duration
 }
 var file_coatcheck_auth_v1_auth_proto_depIdxs = []int32{
-	26, // 0: coatcheck.auth.v1.IssueGuestTicketResponse.expires_at:type_name -> google.protobuf.Timestamp
-	26, // 1: coatcheck.auth.v1.VerifyGuestTicketResponse.renewed_expires_at:type_name -> google.protobuf.Timestamp
-	26, // 2: coatcheck.auth.v1.VerifyGuestTicketResponse.expires_at:type_name -> google.protobuf.Timestamp
-	26, // 3: coatcheck.auth.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	26, // 4: coatcheck.auth.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	26, // 5: coatcheck.auth.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
+	33, // 0: coatcheck.auth.v1.IssueGuestTicketResponse.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 1: coatcheck.auth.v1.VerifyGuestTicketResponse.renewed_expires_at:type_name -> google.protobuf.Timestamp
+	33, // 2: coatcheck.auth.v1.VerifyGuestTicketResponse.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 3: coatcheck.auth.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	33, // 4: coatcheck.auth.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 5: coatcheck.auth.v1.Session.last_used_at:type_name -> google.protobuf.Timestamp
 	7,  // 6: coatcheck.auth.v1.LogInResponse.session:type_name -> coatcheck.auth.v1.Session
-	26, // 7: coatcheck.auth.v1.VerifySessionResponse.expires_at:type_name -> google.protobuf.Timestamp
-	7,  // 8: coatcheck.auth.v1.ListSessionsResponse.sessions:type_name -> coatcheck.auth.v1.Session
-	27, // 9: coatcheck.auth.v1.WatchRevocationsResponse.complete:type_name -> google.protobuf.Duration
-	24, // 10: coatcheck.auth.v1.ListSigningKeysResponse.keys:type_name -> coatcheck.auth.v1.SigningKey
-	0,  // 11: coatcheck.auth.v1.AuthService.IssueGuestTicket:input_type -> coatcheck.auth.v1.IssueGuestTicketRequest
-	2,  // 12: coatcheck.auth.v1.AuthService.VerifyGuestTicket:input_type -> coatcheck.auth.v1.VerifyGuestTicketRequest
-	4,  // 13: coatcheck.auth.v1.AuthService.Register:input_type -> coatcheck.auth.v1.RegisterRequest
-	6,  // 14: coatcheck.auth.v1.AuthService.LogIn:input_type -> coatcheck.auth.v1.LogInRequest
-	9,  // 15: coatcheck.auth.v1.AuthService.VerifySession:input_type -> coatcheck.auth.v1.VerifySessionRequest
-	11, // 16: coatcheck.auth.v1.AuthService.ListSessions:input_type -> coatcheck.auth.v1.ListSessionsRequest
-	13, // 17: coatcheck.auth.v1.AuthService.RevokeSession:input_type -> coatcheck.auth.v1.RevokeSessionRequest
-	15, // 18: coatcheck.auth.v1.AuthService.RevokeAllSessions:input_type -> coatcheck.auth.v1.RevokeAllSessionsRequest
-	17, // 19: coatcheck.auth.v1.AuthService.WatchRevocations:input_type -> coatcheck.auth.v1.WatchRevocationsRequest
-	19, // 20: coatcheck.auth.v1.AuthService.ChangePassword:input_type -> coatcheck.auth.v1.ChangePasswordRequest
-	21, // 21: coatcheck.auth.v1.AuthService.DeleteUser:input_type -> coatcheck.auth.v1.DeleteUserRequest
-	23, // 22: coatcheck.auth.v1.AuthService.ListSigningKeys:input_type -> coatcheck.auth.v1.ListSigningKeysRequest
-	1,  // 23: coatcheck.auth.v1.AuthService.IssueGuestTicket:output_type -> coatcheck.auth.v1.IssueGuestTicketResponse
-	3,  // 24: coatcheck.auth.v1.AuthService.VerifyGuestTicket:output_type -> coatcheck.auth.v1.VerifyGuestTicketResponse
-	5,  // 25: coatcheck.auth.v1.AuthService.Register:output_type -> coatcheck.auth.v1.RegisterResponse
-	8,  // 26: coatcheck.auth.v1.AuthService.LogIn:output_type -> coatcheck.auth.v1.LogInResponse
-	10, // 27: coatcheck.auth.v1.AuthService.VerifySession:output_type -> coatcheck.auth.v1.VerifySessionResponse
-	12, // 28: coatcheck.auth.v1.AuthService.ListSessions:output_type -> coatcheck.auth.v1.ListSessionsResponse
-	14, // 29: coatcheck.auth.v1.AuthService.RevokeSession:output_type -> coatcheck.auth.v1.RevokeSessionResponse
-	16, // 30: coatcheck.auth.v1.AuthService.RevokeAllSessions:output_type -> coatcheck.auth.v1.RevokeAllSessionsResponse
-	18, // 31: coatcheck.auth.v1.AuthService.WatchRevocations:output_type -> coatcheck.auth.v1.WatchRevocationsResponse
-	20, // 32: coatcheck.auth.v1.AuthService.ChangePassword:output_type -> coatcheck.auth.v1.ChangePasswordResponse
-	22, // 33: coatcheck.auth.v1.AuthService.DeleteUser:output_type -> coatcheck.auth.v1.DeleteUserResponse
-	25, // 34: coatcheck.auth.v1.AuthService.ListSigningKeys:output_type -> coatcheck.auth.v1.ListSigningKeysResponse
-	23, // [23:35] is the sub-list for method output_type
-	11, // [11:23] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	33, // 7: coatcheck.auth.v1.VerifySessionResponse.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 8: coatcheck.auth.v1.Tokens.access_expires_at:type_name -> google.protobuf.Timestamp
+	12, // 9: coatcheck.auth.v1.IssueTokensResponse.tokens:type_name -> coatcheck.auth.v1.Tokens
+	12, // 10: coatcheck.auth.v1.RefreshTokensResponse.tokens:type_name -> coatcheck.auth.v1.Tokens
+	33, // 11: coatcheck.auth.v1.VerifyAccessTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 12: coatcheck.auth.v1.ListSessionsResponse.sessions:type_name -> coatcheck.auth.v1.Session
+	34, // 13: coatcheck.auth.v1.WatchRevocationsResponse.complete:type_name -> google.protobuf.Duration
+	31, // 14: coatcheck.auth.v1.ListSigningKeysResponse.keys:type_name -> coatcheck.auth.v1.SigningKey
+	0,  // 15: coatcheck.auth.v1.AuthService.IssueGuestTicket:input_type -> coatcheck.auth.v1.IssueGuestTicketRequest
+	2,  // 16: coatcheck.auth.v1.AuthService.VerifyGuestTicket:input_type -> coatcheck.auth.v1.VerifyGuestTicketRequest
+	4,  // 17: coatcheck.auth.v1.AuthService.Register:input_type -> coatcheck.auth.v1.RegisterRequest
+	6,  // 18: coatcheck.auth.v1.AuthService.LogIn:input_type -> coatcheck.auth.v1.LogInRequest
+	9,  // 19: coatcheck.auth.v1.AuthService.VerifySession:input_type -> coatcheck.auth.v1.VerifySessionRequest
+	11, // 20: coatcheck.auth.v1.AuthService.IssueTokens:input_type -> coatcheck.auth.v1.IssueTokensRequest
+	14, // 21: coatcheck.auth.v1.AuthService.RefreshTokens:input_type -> coatcheck.auth.v1.RefreshTokensRequest
+	16, // 22: coatcheck.auth.v1.AuthService.VerifyAccessToken:input_type -> coatcheck.auth.v1.VerifyAccessTokenRequest
+	18, // 23: coatcheck.auth.v1.AuthService.ListSessions:input_type -> coatcheck.auth.v1.ListSessionsRequest
+	20, // 24: coatcheck.auth.v1.AuthService.RevokeSession:input_type -> coatcheck.auth.v1.RevokeSessionRequest
+	22, // 25: coatcheck.auth.v1.AuthService.RevokeAllSessions:input_type -> coatcheck.auth.v1.RevokeAllSessionsRequest
+	24, // 26: coatcheck.auth.v1.AuthService.WatchRevocations:input_type -> coatcheck.auth.v1.WatchRevocationsRequest
+	26, // 27: coatcheck.auth.v1.AuthService.ChangePassword:input_type -> coatcheck.auth.v1.ChangePasswordRequest
+	28, // 28: coatcheck.auth.v1.AuthService.DeleteUser:input_type -> coatcheck.auth.v1.DeleteUserRequest
+	30, // 29: coatcheck.auth.v1.AuthService.ListSigningKeys:input_type -> coatcheck.auth.v1.ListSigningKeysRequest
+	1,  // 30: coatcheck.auth.v1.AuthService.IssueGuestTicket:output_type -> coatcheck.auth.v1.IssueGuestTicketResponse
+	3,  // 31: coatcheck.auth.v1.AuthService.VerifyGuestTicket:output_type -> coatcheck.auth.v1.VerifyGuestTicketResponse
+	5,  // 32: coatcheck.auth.v1.AuthService.Register:output_type -> coatcheck.auth.v1.RegisterResponse
+	8,  // 33: coatcheck.auth.v1.AuthService.LogIn:output_type -> coatcheck.auth.v1.LogInResponse
+	10, // 34: coatcheck.auth.v1.AuthService.VerifySession:output_type -> coatcheck.auth.v1.VerifySessionResponse
+	13, // 35: coatcheck.auth.v1.AuthService.IssueTokens:output_type -> coatcheck.auth.v1.IssueTokensResponse
+	15, // 36: coatcheck.auth.v1.AuthService.RefreshTokens:output_type -> coatcheck.auth.v1.RefreshTokensResponse
+	17, // 37: coatcheck.auth.v1.AuthService.VerifyAccessToken:output_type -> coatcheck.auth.v1.VerifyAccessTokenResponse
+	19, // 38: coatcheck.auth.v1.AuthService.ListSessions:output_type -> coatcheck.auth.v1.ListSessionsResponse
+	21, // 39: coatcheck.auth.v1.AuthService.RevokeSession:output_type -> coatcheck.auth.v1.RevokeSessionResponse
+	23, // 40: coatcheck.auth.v1.AuthService.RevokeAllSessions:output_type -> coatcheck.auth.v1.RevokeAllSessionsResponse
+	25, // 41: coatcheck.auth.v1.AuthService.WatchRevocations:output_type -> coatcheck.auth.v1.WatchRevocationsResponse
+	27, // 42: coatcheck.auth.v1.AuthService.ChangePassword:output_type -> coatcheck.auth.v1.ChangePasswordResponse
+	29, // 43: coatcheck.auth.v1.AuthService.DeleteUser:output_type -> coatcheck.auth.v1.DeleteUserResponse
+	32, // 44: coatcheck.auth.v1.AuthService.ListSigningKeys:output_type -> coatcheck.auth.v1.ListSigningKeysResponse
+	30, // [30:45] is the sub-list for method output_type
+	15, // [15:30] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_coatcheck_auth_v1_auth_proto_init() }
@@ -1622,7 +2034,7 @@ func file_coatcheck_auth_v1_auth_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coatcheck_auth_v1_auth_proto_rawDesc), len(file_coatcheck_auth_v1_auth_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,9 @@ const (
 	AuthService_Register_FullMethodName          = "/coatcheck.auth.v1.AuthService/Register"
 	AuthService_LogIn_FullMethodName             = "/coatcheck.auth.v1.AuthService/LogIn"
 	AuthService_VerifySession_FullMethodName     = "/coatcheck.auth.v1.AuthService/VerifySession"
+	AuthService_IssueTokens_FullMethodName       = "/coatcheck.auth.v1.AuthService/IssueTokens"
+	AuthService_RefreshTokens_FullMethodName     = "/coatcheck.auth.v1.AuthService/RefreshTokens"
+	AuthService_VerifyAccessToken_FullMethodName = "/coatcheck.auth.v1.AuthService/VerifyAccessToken"
 	AuthService_ListSessions_FullMethodName      = "/coatcheck.auth.v1.AuthService/ListSessions"
 	AuthService_RevokeSession_FullMethodName     = "/coatcheck.auth.v1.AuthService/RevokeSession"
 	AuthService_RevokeAllSessions_FullMethodName = "/coatcheck.auth.v1.AuthService/RevokeAllSessions"
@@ -81,6 +84,24 @@ type AuthServiceClient interface {
 	//
 	// Safe to retry.
 	VerifySession(ctx context.Context, in *VerifySessionRequest, opts ...grpc.CallOption) (*VerifySessionResponse, error)
+	// IssueTokens checks a password and starts a session whose holder has tokens
+	// instead of a cookie. Codes as LogIn.
+	// Safe to retry: at worst a session that nobody uses is left to expire.
+	IssueTokens(ctx context.Context, in *IssueTokensRequest, opts ...grpc.CallOption) (*IssueTokensResponse, error)
+	// RefreshTokens takes a refresh token for new ones. A refresh token is good
+	// once; shown again within ten seconds it is answered the same, later it ends
+	// the session, since then somebody else may have it.
+	//
+	//	UNAUTHENTICATED [invalid_grant]  malformed, forged, used before, or the session is over
+	//
+	// Safe to retry within ten seconds.
+	RefreshTokens(ctx context.Context, in *RefreshTokensRequest, opts ...grpc.CallOption) (*RefreshTokensResponse, error)
+	// VerifyAccessToken is VerifySession for an access token.
+	//
+	//	UNAUTHENTICATED [invalid_token]  malformed, forged, expired, of another kind, or the session is over
+	//
+	// Safe to retry.
+	VerifyAccessToken(ctx context.Context, in *VerifyAccessTokenRequest, opts ...grpc.CallOption) (*VerifyAccessTokenResponse, error)
 	// ListSessions answers the user's live sessions, newest first.
 	// Safe to retry.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
@@ -168,6 +189,36 @@ func (c *authServiceClient) VerifySession(ctx context.Context, in *VerifySession
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(VerifySessionResponse)
 	err := c.cc.Invoke(ctx, AuthService_VerifySession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authServiceClient) IssueTokens(ctx context.Context, in *IssueTokensRequest, opts ...grpc.CallOption) (*IssueTokensResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IssueTokensResponse)
+	err := c.cc.Invoke(ctx, AuthService_IssueTokens_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authServiceClient) RefreshTokens(ctx context.Context, in *RefreshTokensRequest, opts ...grpc.CallOption) (*RefreshTokensResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RefreshTokensResponse)
+	err := c.cc.Invoke(ctx, AuthService_RefreshTokens_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authServiceClient) VerifyAccessToken(ctx context.Context, in *VerifyAccessTokenRequest, opts ...grpc.CallOption) (*VerifyAccessTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyAccessTokenResponse)
+	err := c.cc.Invoke(ctx, AuthService_VerifyAccessToken_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -289,6 +340,24 @@ type AuthServiceServer interface {
 	//
 	// Safe to retry.
 	VerifySession(context.Context, *VerifySessionRequest) (*VerifySessionResponse, error)
+	// IssueTokens checks a password and starts a session whose holder has tokens
+	// instead of a cookie. Codes as LogIn.
+	// Safe to retry: at worst a session that nobody uses is left to expire.
+	IssueTokens(context.Context, *IssueTokensRequest) (*IssueTokensResponse, error)
+	// RefreshTokens takes a refresh token for new ones. A refresh token is good
+	// once; shown again within ten seconds it is answered the same, later it ends
+	// the session, since then somebody else may have it.
+	//
+	//	UNAUTHENTICATED [invalid_grant]  malformed, forged, used before, or the session is over
+	//
+	// Safe to retry within ten seconds.
+	RefreshTokens(context.Context, *RefreshTokensRequest) (*RefreshTokensResponse, error)
+	// VerifyAccessToken is VerifySession for an access token.
+	//
+	//	UNAUTHENTICATED [invalid_token]  malformed, forged, expired, of another kind, or the session is over
+	//
+	// Safe to retry.
+	VerifyAccessToken(context.Context, *VerifyAccessTokenRequest) (*VerifyAccessTokenResponse, error)
 	// ListSessions answers the user's live sessions, newest first.
 	// Safe to retry.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
@@ -346,6 +415,15 @@ func (UnimplementedAuthServiceServer) LogIn(context.Context, *LogInRequest) (*Lo
 }
 func (UnimplementedAuthServiceServer) VerifySession(context.Context, *VerifySessionRequest) (*VerifySessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method VerifySession not implemented")
+}
+func (UnimplementedAuthServiceServer) IssueTokens(context.Context, *IssueTokensRequest) (*IssueTokensResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method IssueTokens not implemented")
+}
+func (UnimplementedAuthServiceServer) RefreshTokens(context.Context, *RefreshTokensRequest) (*RefreshTokensResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefreshTokens not implemented")
+}
+func (UnimplementedAuthServiceServer) VerifyAccessToken(context.Context, *VerifyAccessTokenRequest) (*VerifyAccessTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyAccessToken not implemented")
 }
 func (UnimplementedAuthServiceServer) ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSessions not implemented")
@@ -475,6 +553,60 @@ func _AuthService_VerifySession_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AuthServiceServer).VerifySession(ctx, req.(*VerifySessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuthService_IssueTokens_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IssueTokensRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).IssueTokens(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_IssueTokens_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).IssueTokens(ctx, req.(*IssueTokensRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuthService_RefreshTokens_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefreshTokensRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).RefreshTokens(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_RefreshTokens_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).RefreshTokens(ctx, req.(*RefreshTokensRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuthService_VerifyAccessToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyAccessTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).VerifyAccessToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_VerifyAccessToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).VerifyAccessToken(ctx, req.(*VerifyAccessTokenRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -624,6 +756,18 @@ var AuthService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "VerifySession",
 			Handler:    _AuthService_VerifySession_Handler,
+		},
+		{
+			MethodName: "IssueTokens",
+			Handler:    _AuthService_IssueTokens_Handler,
+		},
+		{
+			MethodName: "RefreshTokens",
+			Handler:    _AuthService_RefreshTokens_Handler,
+		},
+		{
+			MethodName: "VerifyAccessToken",
+			Handler:    _AuthService_VerifyAccessToken_Handler,
 		},
 		{
 			MethodName: "ListSessions",

@@ -39,6 +39,14 @@ func main() {
 	following, stop := context.WithCancel(context.Background())
 	server.OnDrain = stop
 	go service.Follow(following)
+	go config.FollowFile(following, os.Getenv(config.Prefix+"SIGNING_KEYS_FILE"), settings.SigningKeys.Reveal(), time.Second, func(keys string) {
+		err := service.ReloadKeys(keys)
+		if err != nil {
+			log.Error("the signing keys that came are not taken", "err", err)
+			return
+		}
+		log.Info("signing keys taken")
+	})
 
 	err = chassis.Run(context.Background(), chassis.Service{
 		Name:     "auth",
