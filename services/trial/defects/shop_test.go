@@ -232,7 +232,7 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 			return chassis.Service{}, err
 		}
 		keyring := cart.NewKeyring(authv1.NewAuthServiceClient(auth), time.Now)
-		server := rpc.NewServer(nowhere, reg, name, keyring.Check)
+		server := rpc.NewServer(nowhere, reg, name, grpc.ChainUnaryInterceptor(keyring.Check))
 		cartv1.RegisterCartServiceServer(server, cart.NewServer(kept, kept, catalogue, set.Limits(), time.Now))
 		return chassis.Service{
 			Settings: set.Settings, Log: nowhere, Registry: reg, Part: server,
