@@ -50,8 +50,8 @@ func (b Board) Draw(ctx context.Context, w io.Writer, prometheus string, r Range
 	}
 	const width, head = 24*column + gap, 40
 	c := &canvas{}
-	c.addf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="%s"><style>%s</style><rect width="100%%" height="100%%" fill="#111217"/>`,
-		width, height*unitHeight+head, html.EscapeString(b.Title), style)
+	c.addf(`<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[2]d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="%[3]s"><style>%[4]s</style>`+
+		`<rect width="100%%" height="100%%" fill="#111217"/>`, width, height*unitHeight+head, html.EscapeString(b.Title), style)
 	c.text("h", gap, 27, b.Title)
 	c.text("a", float64(width)-250, 27, r.From.UTC().Format("2006-01-02 15:04:05")+" to "+r.To.UTC().Format("15:04:05")+" UTC")
 	for _, p := range b.Panels {
