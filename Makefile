@@ -118,8 +118,9 @@ $(BIN)/trial:
 test: go redis strace ## all tests
 	go test work
 
-test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium: shopping, kills, lost answers, two tabs, keyboard, accessibility
-	GOWORK=off go -C $(BROWSER) mod tidy -diff && GOWORK=off go -C $(BROWSER) vet ./... && GOWORK=off go -C $(BROWSER) test -count=1 $(BROWSERFLAGS) ./...
+test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium, and screenshots into PICTURES if that names a folder
+	GOWORK=off go -C $(BROWSER) mod tidy -diff && GOWORK=off go -C $(BROWSER) vet ./...
+	GOWORK=off go -C $(BROWSER) test -count=1 ./... $(if $(PICTURES),-args -pictures=$(abspath $(PICTURES)))
 
 # npm holds what it fetches against the hash in package-lock.json.
 $(AXE): $(BROWSER)/package.json $(BROWSER)/package-lock.json | npm

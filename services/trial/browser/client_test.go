@@ -108,7 +108,7 @@ func (w *wire) seen(t *testing.T, n int, request string, pauses ...time.Duration
 			t.Errorf("attempt %d is %+v, the first %+v", i+1, a, first)
 		}
 		if i > 0 && i <= len(pauses) {
-			if pause := a.at.Sub(w.attempts[i-1].at); pause < pauses[i-1] || pause > pauses[i-1]+2*time.Second {
+			if pause := a.at.Sub(w.attempts[i-1].at); pause < pauses[i-1] || pause > pauses[i-1]+4*time.Second {
 				t.Errorf("attempt %d came after %v, want %v", i+1, pause, pauses[i-1])
 			}
 		}

@@ -18,6 +18,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
+// patience is how long what must come is waited for, on a machine that does much
+// else meanwhile.
+const patience = 40 * time.Second
+
 // page is a tab on a shop. Whatever a test does, it must ask nobody but that
 // shop, break no policy and throw no error.
 type page struct {
@@ -55,6 +59,7 @@ func openIn(t *testing.T, parent context.Context, base string, options ...chrome
 		cancel()
 	})
 	p.prefer("light")
+	p.on(1280, 900)
 	// As if each were in front: several are open at once.
 	call(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	p.do(chromedp.Navigate(base + "/"))
@@ -134,7 +139,7 @@ func call[P, R any](p *page, command cdp.Command[P, R], params P) R {
 // until waits until the expression holds.
 func (p *page) until(expression string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !get[bool](p, "Boolean("+expression+")"); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !get[bool](p, "Boolean("+expression+")"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatalf("never: %s\n%s", expression, p.state())
 		}
@@ -199,7 +204,7 @@ func (p *page) cart() map[string]int {
 // shows waits until the page's cart is this.
 func (p *page) shows(want map[string]int) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		got := p.cart()
 		if fmt.Sprint(got) == fmt.Sprint(want) {
 			return

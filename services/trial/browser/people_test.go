@@ -46,7 +46,7 @@ func (p *page) accessible(axe, what string) {
 		}
 	}
 	// Not innerWidth: on a phone that follows what is too wide.
-	if wider := get[int](p, `document.documentElement.scrollWidth - Math.min(innerWidth, screen.width)`); wider > 0 {
+	if wider := get[int](p, `document.documentElement.scrollWidth - screen.width`); wider > 0 {
 		p.t.Errorf("%s: the page is %d pixels wider than its window", what, wider)
 	}
 }
@@ -62,6 +62,14 @@ func (p *page) prefer(scheme string) {
 	if dark := get[bool](p, `matchMedia('(prefers-color-scheme: dark)').matches`); dark != (scheme == "dark") {
 		p.t.Fatalf("dark is %v", dark)
 	}
+}
+
+// on puts the page on a screen, a narrow one on a phone's.
+func (p *page) on(width, height int64) {
+	p.t.Helper()
+	call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: width, Height: height, ScreenWidth: width, ScreenHeight: height, DeviceScaleFactor: 1, Mobile: width < 600,
+	})
 }
 
 // picture shows the page scrolled to an element.
@@ -96,9 +104,7 @@ func TestAccessible(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				p := open(t, "http://"+shop.Address())
 				p.prefer(scheme)
-				call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-					Width: screen.width, Height: screen.height, ScreenWidth: screen.width, ScreenHeight: screen.height, DeviceScaleFactor: 1, Mobile: screen.name != "desktop",
-				})
+				p.on(screen.width, screen.height)
 				p.accessible(axe, "empty")
 				p.add("coat-01")
 				p.add("mug-01")

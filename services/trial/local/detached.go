@@ -135,11 +135,11 @@ func awaitUp(ctx context.Context, state string, pid int) (info, error) {
 // hints prints what to try next.
 func hints(ctx context.Context, shop info, out io.Writer) {
 	url := "http://" + shop.Address
-	fmt.Fprintf(out, "A browser shows who served you: %s\n", url)
+	fmt.Fprintf(out, "A browser shows there who served you.\n")
 	if watch := shop.watch(); watch != "" {
 		fmt.Fprintf(out, "Prometheus watches it: http://%s\n", watch)
 	}
-	fmt.Fprintf(out, "Or try, with a cookie jar that carries the ticket:\n")
+	fmt.Fprintf(out, "Try, with a cookie jar that carries the ticket:\n")
 	curl := "  curl -s -b /tmp/coatcheck.jar -c /tmp/coatcheck.jar "
 	fmt.Fprintf(out, "%s%s/v1/cart\n", curl, url)
 	fmt.Fprintf(out, "%s-H 'Content-Type: application/json' -d '{\"items\": [{\"sku\": %q, \"quantity\": 2}]}' %s/v1/cart/items\n", curl, firstSKU(ctx, url), url)
