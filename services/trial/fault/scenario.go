@@ -108,7 +108,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "calm", About: "on a cluster: no fault, and so little load that autoscalers come down",
-			Length: 210 * time.Second, Rate: 60, LeastChanges: 8_000, KillsNothing: true, Cluster: true,
+			Length: 150 * time.Second, Rate: 60, LeastChanges: 5_500, KillsNothing: true, Cluster: true,
 		},
 		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
