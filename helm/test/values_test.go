@@ -171,7 +171,7 @@ func TestTracing(t *testing.T) {
 		"everything": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4317", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
 		"plain-http": {},
 	} {
-		for _, d := range shape(t, name).deployments {
+		for _, d := range shape(t, name).stateless() {
 			got := map[string]string{}
 			for variable, value := range variables(d.Spec.Template.Spec.Containers[0]) {
 				if strings.HasPrefix(variable, "OTEL_") {
