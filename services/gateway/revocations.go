@@ -15,13 +15,9 @@ import (
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
 
-const (
-	// tooLate is how old the first word of a stream may be. How long a stream took
-	// to begin counts as age of all it says, so one that began slowly is no good.
-	tooLate = 300 * time.Millisecond
-	// streams is how many are begun before one may go to a replica that was tried.
-	streams = 8
-)
+// tooLate is how old the first word of a stream may be. How long a stream took to
+// begin counts as age of all it says, so one that began slowly is no good.
+const tooLate = 300 * time.Millisecond
 
 // follower hears from auth whose sessions have ended, and tells tickets.
 type follower struct {
@@ -35,12 +31,10 @@ type follower struct {
 // run follows until the connection is closed. A stream that ends or falls silent
 // is followed by one to another replica, as long as there is one.
 func (f *follower) run() {
-	ctx, whole := context.Background(), true
-	for n := 0; f.conn.GetState() != connectivity.Shutdown; n++ {
-		if n%streams == 0 {
-			ctx = rpc.NewCall(context.Background())
-		}
+	ctx, whole := rpc.NewCall(context.Background()), true
+	for f.conn.GetState() != connectivity.Shutdown {
 		err := f.follow(ctx)
+		ctx = rpc.Elsewhere(context.Background(), ctx)
 		if whole && !f.tickets.whole() {
 			f.log.Warn("revocations are not heard of: auth is asked of each request with a session", "err", err)
 		}

@@ -42,6 +42,16 @@ func NewCall(ctx context.Context) context.Context {
 	return context.WithValue(ctx, triedKey{}, &tried{})
 }
 
+// Elsewhere returns a context for another logical call, which passes over the
+// replica that the last try with before went to.
+func Elsewhere(ctx, before context.Context) context.Context {
+	next := &tried{}
+	if call, ok := before.Value(triedKey{}).(*tried); ok {
+		next.replicas = call.last()
+	}
+	return context.WithValue(ctx, triedKey{}, next)
+}
+
 // builder makes a balancer for each connection.
 type builder struct{}
 
@@ -136,6 +146,12 @@ func (t *tried) add(conn balancer.SubConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.replicas = append(t.replicas, conn)
+}
+
+func (t *tried) last() []balancer.SubConn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.replicas[max(0, len(t.replicas)-1):])
 }
 
 func (t *tried) has(conn balancer.SubConn) bool {

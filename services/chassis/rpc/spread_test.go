@@ -69,6 +69,20 @@ func TestTriesOfOneCallGoToDifferentReplicas(t *testing.T) {
 	}
 }
 
+func TestElsewhere(t *testing.T) {
+	p := (&pickers{}).Build(ready(&fakeConn{name: "a"}, &fakeConn{name: "b"}))
+	call, last := NewCall(t.Context()), ""
+	for range 100 {
+		now := pick(t, p, call, answered)
+		if now == last {
+			t.Fatalf("two calls in a row went to %s", now)
+		}
+		last, call = now, Elsewhere(t.Context(), call)
+		pick(t, p, t.Context(), answered) // or the turn alone would do it
+	}
+	pick(t, p, Elsewhere(t.Context(), t.Context()), answered) // after no call, anywhere
+}
+
 func TestSuspicion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := &fakeConn{name: "a"}, &fakeConn{name: "b"}
