@@ -5,7 +5,7 @@ const client = new Client((step, answer, n) => strip.add(step, answer, n));
 const tabs = new BroadcastChannel('coatcheck');
 const cart = new Cart(client, {
   shown: drawHeld,
-  changed: () => tabs.postMessage('cart'),
+  changed: () => tabs.postMessage({}),
   ordered,
   over: () => setUser(''),
   login: () => openDoor('To order, log in or register. What hangs in your guest cart comes along, exactly once; look at it, then check out.'),
@@ -123,7 +123,7 @@ function enter(registering, email, password) {
     if (answer.status !== 201) return why(answer);
     cart.forget();
     setUser(email);
-    tabs.postMessage('account');
+    tabs.postMessage({ user: email });
     await cart.readNow();
     return '';
   });
@@ -138,7 +138,7 @@ async function leave() {
     }
     cart.forget();
     setUser('');
-    tabs.postMessage('account');
+    tabs.postMessage({ user: '' });
     await cart.readNow();
     say('Logged out, on every replica at once. Your cart waits in your account.');
   });
@@ -242,11 +242,14 @@ byId('keep').addEventListener('click', () => {
 
 // Several tabs
 
+// A message says that the cart has changed, and after a log-in or log-out who
+// the user is: what the other tab has stored may come later than its message.
 tabs.addEventListener('message', (event) => {
-  if (event.data === 'account') {
+  const { user } = event.data;
+  if (user !== undefined) {
     cart.forget();
-    drawUser();
-    if (recall('user')) loadOrders();
+    setUser(user);
+    if (user) loadOrders();
   }
   cart.read();
 });

@@ -150,7 +150,7 @@ func (p *page) until(expression string) {
 // no message.
 func (p *page) click(selector string) {
 	p.t.Helper()
-	p.until(fmt.Sprintf(`document.querySelector(%q)?.disabled !== true`, selector))
+	p.until(fmt.Sprintf(`document.querySelector(%[1]q) && !document.querySelector(%[1]q).disabled`, selector))
 	p.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector(%q).scrollIntoView({ block: 'center' })`, selector)), chromedp.Click(chromedp.CSS(selector)))
 }
 
