@@ -77,6 +77,20 @@ func TestShop(t *testing.T) {
 		faults++
 		time.Sleep(f.Gap)
 	}
+	// The demo scales for a moment only, which a scrape may miss.
+	spares := slices.DeleteFunc(shop.Processes(), func(p local.Process) bool { return p.State != local.Stopped })
+	for _, p := range spares {
+		if err := shop.StartProcess(p.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prometheus.await(30*time.Second, "scrapes of four carts", func() bool { return slices.Contains(values0(prometheus.over(`count(up{job="coatcheck-cart"})`, began, time.Now())), 4) })
+	time.Sleep(2 * step)
+	for _, p := range spares {
+		if err := shop.StopProcess(p.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if n := prometheus.firing("RedisDown"); n != 0 {
 		t.Errorf("RedisDown fires %d times on a shop whose Redis is there", n)
 	}
