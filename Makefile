@@ -62,7 +62,7 @@ kind-demo: build kind-up kind-shop ## load until the autoscalers work, pods dele
 kind-chaos: build ## 5 minutes of deleted pods on the shop of kind-shop
 	@LENGTH=5m k8s/kind/trial.sh pods
 
-kind-trial: build ## all that can happen to pods and nodes, on the shop of kind-shop; 20 minutes
+kind-trial: build ## all that can happen to pods and nodes, on the shop of kind-shop; 25 minutes
 	@k8s/kind/trial.sh pods pods-mixed pods-rolling pods-redis node autoscale
 
 kind-check: $(BIN)/kind ## what a shop needs of the cluster: names, volumes, metrics, isolation; stops a worker

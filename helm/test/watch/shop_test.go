@@ -84,7 +84,9 @@ func TestShop(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	prometheus.await(30*time.Second, "scrapes of four carts", func() bool { return slices.Contains(values0(prometheus.over(`count(up{job="coatcheck-cart"})`, began, time.Now())), 4) })
+	prometheus.await(30*time.Second, "scrapes of four carts", func() bool {
+		return slices.Contains(values0(prometheus.over(`count(up{job="coatcheck-cart"})`, began, time.Now())), 4)
+	})
 	time.Sleep(2 * step)
 	for _, p := range spares {
 		if err := shop.StopProcess(p.Name); err != nil {
