@@ -349,7 +349,11 @@ func TestLostLog(t *testing.T) {
 	b.want(204, "", "DELETE", "/v1/sessions", "") // a position that can be lost
 	s.awaitWhole(t, true)
 	a.want(200, "", "GET", "/v1/cart", "")
-	time.Sleep(50 * time.Millisecond)
+	for deadline := time.Now().Add(10 * time.Second); testutil.ToFloat64(s.tickets.revoked) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the end of b's sessions is not heard of")
+		}
+	}
 	s.fakeAuths[0].silent.Store(true)
 	s.awaitWhole(t, false)
 	s.authStore.mu.Lock()
