@@ -9,10 +9,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 source k8s/kind/settings.sh
 namespace=coatcheck target=http://127.0.0.1:$http_port
-# Where the node itself can be reached, its port is better: Docker's proxy keeps two files open for each connection that a
-# stopped node does not answer, and ends when it has no more.
-direct=http://$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$cluster-control-plane"):30080
-! curl -s -m 2 -o /dev/null "$direct/livez" || target=$direct
 
 k() { kubectl -n "$namespace" "$@"; }
 # whole: every part has what its autoscaler wants, and all of it is Ready.
@@ -56,9 +52,18 @@ chaos() {
     -fault-command "k8s/chaos.sh -n $namespace -w delete,force,evict -e 2 -c 4"
 }
 
+# past_proxy sends the traffic to the node itself where that can be reached: Docker's proxy keeps two files open for each
+# connection that a stopped node does not answer, and ends when it has no more.
+past_proxy() {
+  local direct
+  direct=http://$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$cluster-control-plane"):30080
+  ! curl -s -m 2 -o /dev/null "$direct/livez" || target=$direct
+}
+
 for step; do
   printf '\n--- %s\n' "$step"
   whole
+  [[ $step != node ]] || past_proxy
   case $step in
     autoscale | chaos) "$step" ;;
     *) scenario "$step" ${LENGTH:+-length "$LENGTH"} ${RATE:+-rate "$RATE"} ;;
