@@ -467,13 +467,23 @@ func (f *fakeAuth) LogIn(ctx context.Context, r *authv1.LogInRequest) (*authv1.L
 	}
 	f.authStore.mu.Lock()
 	defer f.authStore.mu.Unlock()
-	u, ok := f.users[r.GetEmail()]
-	if !ok || u.password != r.GetPassword() {
+	s, err := f.open(r.GetEmail(), r.GetPassword())
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.LogInResponse{SessionToken: "token-" + s.GetSessionId(), UserId: s.GetUserId(), Session: fakeSession(s.GetSessionId())}, nil
+}
+
+// open starts a session; mu is held.
+func (f *fakeAuth) open(email, password string) (*authv1.VerifySessionResponse, error) {
+	u, ok := f.users[email]
+	if !ok || u.password != password {
 		return nil, fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
 	}
 	id := fmt.Sprintf("%043s", f.serial())
-	f.sessions["token-"+id] = &authv1.VerifySessionResponse{UserId: u.id, SessionId: id, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
-	return &authv1.LogInResponse{SessionToken: "token-" + id, UserId: u.id, Session: fakeSession(id)}, nil
+	s := &authv1.VerifySessionResponse{UserId: u.id, SessionId: id, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
+	f.sessions["token-"+id] = s
+	return s, nil
 }
 
 func fakeSession(id string) *authv1.Session {
@@ -512,13 +522,10 @@ func (f *fakeAuth) IssueTokens(ctx context.Context, r *authv1.IssueTokensRequest
 	}
 	f.authStore.mu.Lock()
 	defer f.authStore.mu.Unlock()
-	u, ok := f.users[r.GetEmail()]
-	if !ok || u.password != r.GetPassword() {
-		return nil, fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
+	s, err := f.open(r.GetEmail(), r.GetPassword())
+	if err != nil {
+		return nil, err
 	}
-	id := fmt.Sprintf("%043s", f.serial())
-	s := &authv1.VerifySessionResponse{UserId: u.id, SessionId: id, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
-	f.sessions["token-"+id] = s
 	return &authv1.IssueTokensResponse{Tokens: f.tokens(s)}, nil
 }
 
