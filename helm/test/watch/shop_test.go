@@ -188,7 +188,7 @@ type series struct {
 }
 
 // step is from one value asked for to the next: as often as Prometheus scrapes.
-const step = 5 * time.Second
+const step = local.ScrapeInterval
 
 // over asks for the values between start and end.
 func (c client) over(expr string, start, end time.Time) []series {

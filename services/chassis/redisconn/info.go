@@ -64,9 +64,9 @@ func newInfo(rdb redis.UniversalClient, s Settings) *info {
 		{desc("redis_evicted_keys_total", "Keys that Redis threw away for want of memory."), counter, number("evicted_keys")},
 		{desc("redis_db_keys", "Keys in all databases."), gauge, keys},
 		{desc("redis_aof_enabled", "Whether Redis keeps an append-only file."), gauge, is("aof_enabled", "1")},
-		{desc("redis_aof_last_write_status", "Whether it was last written without an error."), gauge, is("aof_last_write_status", "ok")},
-		{desc("redis_aof_last_bgrewrite_status", "Whether it was last rewritten without an error."), gauge, is("aof_last_bgrewrite_status", "ok")},
-		{desc("redis_aof_current_size_bytes", "Its size."), gauge, number("aof_current_size")},
+		{desc("redis_aof_last_write_status", "Whether the append-only file was last written without an error."), gauge, is("aof_last_write_status", "ok")},
+		{desc("redis_aof_last_bgrewrite_status", "Whether the append-only file was last rewritten without an error."), gauge, is("aof_last_bgrewrite_status", "ok")},
+		{desc("redis_aof_current_size_bytes", "Size of the append-only file."), gauge, number("aof_current_size")},
 	}}
 }
 

@@ -8,20 +8,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Prometheus is the role of the process that watches the shop, if Options.Watch asks for one.
 const Prometheus = "prometheus"
 
+// ScrapeInterval is how often it asks each replica.
+const ScrapeInterval = 5 * time.Second
+
 // watchNamespace is the namespace label of all that is scraped: a local shop has none.
 const watchNamespace = "local"
 
-// watchConfig takes the rule files and the file of targets. JSON strings are YAML.
-const watchConfig = `global: { scrape_interval: 5s, scrape_timeout: 4s, evaluation_interval: 5s }
-rule_files: %s
+// watchConfig takes the scrape interval, the rule files and the file of targets. JSON strings are YAML.
+const watchConfig = `global: { scrape_interval: %[1]s, scrape_timeout: 4s, evaluation_interval: %[1]s }
+rule_files: %[2]s
 scrape_configs:
   - job_name: coatcheck
-    file_sd_configs: [{ files: [%q] }]
+    file_sd_configs: [{ files: [%[3]q] }]
 `
 
 // ruleFiles are those in the folder rules of watch, without their tests.
@@ -78,7 +82,7 @@ func (s *Shop) planWatch(addr string) (*child, error) {
 		return nil, err
 	}
 	config := filepath.Join(folder, "prometheus.yml")
-	if err := replace(config, fmt.Appendf(nil, watchConfig, list, s.targetsPath())); err != nil {
+	if err := replace(config, fmt.Appendf(nil, watchConfig, ScrapeInterval, list, s.targetsPath())); err != nil {
 		return nil, fmt.Errorf("writing Prometheus' configuration: %w", err)
 	}
 	program, err := exec.LookPath(Prometheus)

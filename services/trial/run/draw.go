@@ -13,9 +13,6 @@ import (
 	"coatcheck/trial/panels"
 )
 
-// scrapeEvery is how often the shop's Prometheus asks.
-const scrapeEvery = 5 * time.Second
-
 // watch is the address of the shop's Prometheus.
 func (t *trial) watch() string {
 	processes := t.env.Shop.Processes()
@@ -33,7 +30,7 @@ func (t *trial) draw(ctx context.Context) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("the pictures' folder: %w", err)
 	}
-	over := panels.Range{From: t.began, To: time.Now(), Step: scrapeEvery, Scrape: scrapeEvery}
+	over := panels.Range{From: t.began, To: time.Now(), Step: local.ScrapeInterval, Scrape: local.ScrapeInterval}
 	for _, file := range files {
 		board, err := panels.Read(file)
 		if err != nil {
