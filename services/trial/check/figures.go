@@ -2,7 +2,6 @@ package check
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"coatcheck/trial/history"
@@ -67,11 +66,6 @@ func newLatency(all []time.Duration) Latency {
 // afterKill is how long after a kill latency is looked at.
 const afterKill = 5 * time.Second
 
-// kill tells whether a fault ends processes at once or in order.
-func kill(f history.Fault) bool {
-	return f.Error == "" && slices.ContainsFunc([]string{"kill", "term", "delete", "evict"}, func(s string) bool { return strings.Contains(f.Kind, s) })
-}
-
 func (j *judge) figures() Figures {
 	f := Figures{ByKind: map[history.Kind]int{}, FailedAttempts: map[string]int{}, Faults: map[string]int{}, Lost: len(j.gone), Doubled: len(j.twice), FailedInOutages: j.failedInOutages}
 	if r := j.results["logical"]; r != nil {
@@ -84,7 +78,7 @@ func (j *judge) figures() Figures {
 			continue
 		}
 		f.Faults[x.Kind]++
-		if kill(x) {
+		if x.Kills() {
 			kills = append(kills, span{x.Start, x.End})
 			if x.Class != history.Outage {
 				after = append(after, span{x.Start, x.Start + afterKill})

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -133,6 +135,11 @@ type Fault struct {
 	// InFlight is the number of logical requests under way at the start.
 	InFlight int    `json:"in_flight"`
 	Error    string `json:"error,omitempty"` // the fault could not be made
+}
+
+// Kills tells whether processes or pods ended by the fault, at once or in order.
+func (f Fault) Kills() bool {
+	return f.Error == "" && slices.ContainsFunc([]string{"kill", "term", "delete", "evict"}, func(s string) bool { return strings.Contains(f.Kind, s) })
 }
 
 // Pods are those of a shop on a cluster at a moment, by part ("cart"): how many

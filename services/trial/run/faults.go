@@ -34,11 +34,11 @@ func (t *trial) makeFaults(ctx context.Context) {
 		return
 	}
 	made := 0
-	faults, _ := least(t.Scenario.Name, t.Length, t.Rate)
 	for f := range t.Scenario.Faults(t.Seed, t.env.Shop.Processes()) {
-		if made++; made > faults && time.Until(until) < f.Takes || time.Until(latest) < f.Takes {
+		if t.enough(made) && time.Until(until) < f.Takes || time.Until(latest) < f.Takes {
 			return
 		}
+		made++
 		if !t.make(ctx, f.Gap, func() (fault.Fault, error) { return f, f.Inject(ctx, t.env) }) {
 			return
 		}
@@ -48,12 +48,21 @@ func (t *trial) makeFaults(ctx context.Context) {
 // makePodFaults has the cluster make them; several may be under way at once.
 func (t *trial) makePodFaults(ctx context.Context, until, latest time.Time) {
 	made := 0
-	faults, _ := least(t.Scenario.Name, t.Length, t.Rate)
 	more := func() bool {
+		if now := time.Now(); t.enough(made) && now.After(until) || now.After(latest) {
+			return false
+		}
 		made++
-		return (made <= faults || time.Now().Before(until)) && time.Now().Before(latest)
+		return true
 	}
 	_ = t.cluster.Run(ctx, t.Scenario.Name, t.Seed, more, t.begin) // begin records what went wrong
+}
+
+// enough tells whether so many faults have shown what they must. The requests that
+// were in flight are a little more than needed, since one may meet two kills.
+func (t *trial) enough(made int) bool {
+	l := least(t.Scenario.Name, t.Length, t.Rate)
+	return made >= l.faults && t.across.Load() >= int64(l.acrossKills*6/5)
 }
 
 // begin is called with when a fault began; what it returns, when it is over.
@@ -63,6 +72,9 @@ func (t *trial) begin(at time.Time) (ended func(fault.Fault, error)) {
 		r.Name, r.Kind, r.Target, r.Class, r.End = f.Name, f.Kind, f.Target, f.Class, time.Since(t.start)
 		if err != nil {
 			r.Error = err.Error()
+		}
+		if r.Kills() {
+			t.across.Add(int64(r.InFlight))
 		}
 		t.history.Write(history.Record{Fault: &r})
 		t.view.fault(r)

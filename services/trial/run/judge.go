@@ -77,25 +77,33 @@ func limitsOf(path string) (limits check.Limits, wrong []string, err error) {
 	}
 	limits = check.DefaultLimits()
 	limits.BeforeFaults = int(min(float64(limits.BeforeFaults), run.Rate*quiet(run.Length).Seconds()/2))
-	limits.Faults, limits.Acknowledged = least(run.Scenario, run.Length, run.Rate)
+	shown := least(run.Scenario, run.Length, run.Rate)
+	limits.Faults, limits.Acknowledged = shown.faults, shown.changes
 	if s, known := fault.Named(run.Scenario); known {
-		limits.AcrossKills = int(float64(limits.AcrossKills) * share(s, run.Length))
-		if s.KillsNothing {
-			limits.AcrossKills = 0
-		}
+		limits.AcrossKills = shown.acrossKills
 		limits.Rate, limits.NewCarts = s.LeastRate*min(1, run.Rate/s.Rate), s.LeastNewCarts
 	}
 	return limits, wrong, nil
 }
 
+// shown is what a trial must have shown to say anything.
+type shown struct {
+	faults, changes int
+	acrossKills     int // requests in flight at a kill, or retried across one
+}
+
 // least is what a trial of that length and rate must have shown.
-func least(scenario string, length time.Duration, rate float64) (faults, changes int) {
+func least(scenario string, length time.Duration, rate float64) shown {
 	s, known := fault.Named(scenario)
 	if !known {
-		return 0, 0
+		return shown{}
 	}
 	part := share(s, length)
-	return int(float64(s.LeastFaults) * part), int(float64(s.LeastChanges) * part * min(1, rate/s.Rate))
+	l := shown{faults: int(float64(s.LeastFaults) * part), changes: int(float64(s.LeastChanges) * part * min(1, rate/s.Rate))}
+	if !s.KillsNothing {
+		l.acrossKills = int(float64(check.DefaultLimits().AcrossKills) * min(1, part))
+	}
+	return l
 }
 
 // share is how much of the scenario fits into the length; one with an end, once.

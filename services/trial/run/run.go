@@ -31,9 +31,9 @@ const (
 	// trial), and cool is traffic after the last one.
 	warmUp = 6 * time.Second
 	cool   = 3 * time.Second
-	// atMost is how many times its length a trial goes on for the faults and the
-	// changes that it must have shown.
-	atMost = 3
+	// atMost is how many times its length a trial goes on for what it must have
+	// shown. On a fast machine few requests are under way at any one kill.
+	atMost = 5
 	// openBound is how long a shop may take until it serves.
 	openBound = 30 * time.Second
 	replicas  = 3
@@ -50,7 +50,7 @@ type Options struct {
 	Scenario fault.Scenario
 	Seed     uint64
 	Rate     float64 // logical requests a second
-	// Length is that of the traffic; 0 is the scenario's. It goes on, up to three
+	// Length is that of the traffic; 0 is the scenario's. It goes on, up to five
 	// times as long, for what the scenario must have shown by then.
 	Length time.Duration
 	Bin    string // folder with the binaries of the shop
@@ -122,7 +122,8 @@ type trial struct {
 	env     fault.Env
 	cluster *cluster.Cluster // nil if the scenario is not for one
 	view    *view
-	settled atomic.Bool // the last fault is over, and so is what came after it
+	settled atomic.Bool  // the last fault is over, and so is what came after it
+	across  atomic.Int64 // requests that were in flight at kills
 }
 
 // more tells whether there is to be more traffic after Length.
@@ -130,8 +131,7 @@ func (t *trial) more() bool {
 	if time.Since(t.began) > atMost*t.Length {
 		return false
 	}
-	_, changes := least(t.Scenario.Name, t.Length, t.Rate)
-	return !t.settled.Load() || t.traffic.Live().Changes < changes
+	return !t.settled.Load() || t.traffic.Live().Changes < least(t.Scenario.Name, t.Length, t.Rate).changes
 }
 
 // record runs traffic and faults and writes their history.

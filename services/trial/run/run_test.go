@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coatcheck/cart"
+	"coatcheck/trial/check"
 	"coatcheck/trial/fault"
 	"coatcheck/trial/history"
 )
@@ -57,15 +58,16 @@ func TestOneTrialAFolder(t *testing.T) {
 func TestLimitsFollowTheRun(t *testing.T) {
 	demo, _ := fault.Named("demo")
 	for name, tt := range map[string]struct {
-		run             history.Run
-		faults, changes int
+		run                          history.Run
+		faults, changes, acrossKills int
 	}{
-		"the demo":              {history.Run{Scenario: "demo", Length: demo.Length, Rate: demo.Rate}, 42, 20_000},
-		"a longer one":          {history.Run{Scenario: "demo", Length: 2 * demo.Length, Rate: 2 * demo.Rate}, 42, 20_000},
-		"half as long":          {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate}, 21, 10_000},
-		"half, at half":         {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate / 2}, 21, 5_000},
-		"pods for five minutes": {history.Run{Scenario: "pods", Length: 5 * time.Minute, Rate: 190}, 83, 45_000},
-		"of another program":    {history.Run{Scenario: "cluster", Length: time.Minute, Rate: 500}, 0, 0},
+		"the demo":              {history.Run{Scenario: "demo", Length: demo.Length, Rate: demo.Rate}, 42, 20_000, 50},
+		"a longer one":          {history.Run{Scenario: "demo", Length: 2 * demo.Length, Rate: 2 * demo.Rate}, 42, 20_000, 50},
+		"half as long":          {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate}, 21, 10_000, 25},
+		"half, at half":         {history.Run{Scenario: "demo", Length: demo.Length / 2, Rate: demo.Rate / 2}, 21, 5_000, 25},
+		"pods for five minutes": {history.Run{Scenario: "pods", Length: 5 * time.Minute, Rate: 190}, 83, 45_000, 50},
+		"one without kills":     {history.Run{Scenario: "calm", Length: 150 * time.Second, Rate: 60}, 0, 5_500, 0},
+		"of another program":    {history.Run{Scenario: "cluster", Length: time.Minute, Rate: 500}, 0, 0, 50},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "history.jsonl")
@@ -79,7 +81,7 @@ func TestLimitsFollowTheRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			limits, wrong, err := limitsOf(path)
-			if err != nil || limits.Faults != tt.faults || limits.Acknowledged != tt.changes {
+			if err != nil || limits.Faults != tt.faults || limits.Acknowledged != tt.changes || limits.AcrossKills != tt.acrossKills {
 				t.Errorf("%+v, %v", limits, err)
 			}
 			if !slices.Equal(wrong, []string{"a fault went wrong: cart-1 is stopped"}) {
@@ -89,6 +91,21 @@ func TestLimitsFollowTheRun(t *testing.T) {
 	}
 	if _, err := Judge(filepath.Join(t.TempDir(), "nowhere"), io.Discard); err == nil {
 		t.Error("a history that is not there was judged")
+	}
+}
+
+// TestEnough: on a fast machine few requests are under way at a kill, and a trial
+// then needs more kills.
+func TestEnough(t *testing.T) {
+	pods, _ := fault.Named("pods")
+	one := &trial{Options: Options{Scenario: pods, Length: pods.Length, Rate: pods.Rate}}
+	one.across.Store(int64(check.DefaultLimits().AcrossKills))
+	if one.enough(1000) {
+		t.Error("requests that met two kills were counted on")
+	}
+	one.across.Add(10)
+	if !one.enough(pods.LeastFaults) || one.enough(pods.LeastFaults-1) {
+		t.Error("enough is not the scenario's number of faults")
 	}
 }
 
