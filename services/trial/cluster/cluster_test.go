@@ -178,7 +178,7 @@ func TestNode(t *testing.T) {
 		t.Errorf("away: %q, %v", f.away(), err)
 	}
 	h, err = c.begin(t.Context(), &plan{source(1)}, NodeReturn, "")
-	if err != nil || h.Class != history.Gateway || h.Began.IsZero() || h.Over(ctx) != nil {
+	if err != nil || h.Class != history.Outage || h.Began.IsZero() || h.Over(ctx) != nil {
 		t.Errorf("%+v: %v", h.Fault, err)
 	}
 }

@@ -34,9 +34,11 @@ const (
 	partBound = 5 * time.Minute
 	// nodeAway is how long a node stays away.
 	nodeAway = 60 * time.Second
-	// halfOpen is how long the other nodes' kernels remember a connection that the
-	// stopped one did not answer, and send a new one from the same port after it
-	// (nf_conntrack_tcp_timeout_syn_sent).
+	// halfOpen is how long another node's kernel remembers a connection that it sent
+	// to a pod of the stopped one and that was not answered
+	// (nf_conntrack_tcp_timeout_syn_sent). Until then a new connection from the same
+	// address and port is sent after it, and no server gets to see it. Clients of many
+	// addresses hardly notice; a trial's, that all have one, meet it for a minute.
 	halfOpen = 2 * time.Minute
 )
 
@@ -76,7 +78,7 @@ func (c *Cluster) begin(ctx context.Context, p *plan, kind, part string) (Happen
 	case NodeStop:
 		err = c.stopNode(ctx, p, &h)
 	case NodeReturn:
-		h.Name, h.Class, h.Began = "return of a node", history.Gateway, time.Now()
+		h.Name, h.Class, h.Began = "return of a node", history.Outage, time.Now()
 		h.Over = func(ctx context.Context) error { pause(ctx, halfOpen); return nil }
 	default:
 		err = errors.New("there is no such fault on a cluster")

@@ -112,7 +112,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
-			Length: 2 * time.Minute, Rate: 190, LeastFaults: 2, LeastChanges: 4_000, KillsNothing: true, Ends: true, Cluster: true,
+			Length: 5 * time.Minute, Rate: 190, LeastFaults: 2, LeastChanges: 4_000, KillsNothing: true, Ends: true, Cluster: true,
 		},
 	}
 }
