@@ -58,11 +58,12 @@ func (t *trial) makePodFaults(ctx context.Context, until, latest time.Time) {
 	_ = t.cluster.Run(ctx, t.Scenario.Name, t.Seed, more, t.begin) // begin records what went wrong
 }
 
-// enough tells whether so many faults have shown what they must. The requests that
-// were in flight are a little more than needed, since one may meet two kills.
+// enough tells whether so many faults have shown what they must. Twice as many
+// requests in flight are wanted as must have met a kill: one may meet two, and here
+// they are counted when the command for a fault is over, by when there are more.
 func (t *trial) enough(made int) bool {
 	l := least(t.Scenario.Name, t.Length, t.Rate)
-	return made >= l.faults && t.across.Load() >= int64(l.acrossKills*6/5)
+	return made >= l.faults && t.across.Load() >= int64(2*l.acrossKills)
 }
 
 // begin is called with when a fault began; what it returns, when it is over.
