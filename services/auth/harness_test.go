@@ -89,6 +89,11 @@ func testSettings() Settings {
 	}
 }
 
+// cheapHasher hashes in a moment, by the same way.
+func cheapHasher(atOnce int) *hasher {
+	return newHasher(atOnce, cost{memory: 64, passes: 1, threads: 1})
+}
+
 func newServer(t *testing.T, rdb redis.UniversalClient, now func() time.Time) *Server {
 	t.Helper()
 	s, err := New(testSettings(), NewRedisStore(rdb), now)

@@ -27,6 +27,7 @@ func TestMeasured(t *testing.T) {
 	}
 	before := measuretest.Check(t, reg)
 	wrong := fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
+	limited := fault.New(fault.Exhausted, "too_many_tries", "Too many.")
 	away := fault.New(fault.Unavailable, "store_unavailable", "Away.")
 	for n := range 10_000 {
 		email := fmt.Sprintf("user-%d@example.org", n)
@@ -37,6 +38,9 @@ func TestMeasured(t *testing.T) {
 	}
 	for range 3 {
 		call(authv1.AuthService_LogIn_FullMethodName, nil, wrong)
+		call(authv1.AuthService_LogIn_FullMethodName, nil, limited)
+		call(authv1.AuthService_IssueTokens_FullMethodName, nil, fmt.Errorf("asking: %w", limited))
+		call(authv1.AuthService_Register_FullMethodName, nil, fault.New(fault.Exhausted, "too_many_registrations", "Too many."))
 		call(authv1.AuthService_LogIn_FullMethodName, nil, fmt.Errorf("asking: %w", away))
 		call(authv1.AuthService_Register_FullMethodName, nil, fault.New(fault.Conflict, "email_taken", "Taken."))
 		call(authv1.AuthService_VerifySession_FullMethodName, nil, wrong)
@@ -46,6 +50,8 @@ func TestMeasured(t *testing.T) {
 	}
 	want := map[string]float64{
 		"coatcheck_auth_logins_total done": 10_000, "coatcheck_auth_logins_total unauthenticated": 3, "coatcheck_auth_logins_total unavailable": 3,
+		"coatcheck_auth_logins_total exhausted": 3, "coatcheck_auth_registrations_total exhausted": 3,
+		"coatcheck_auth_limited_total logins": 0, "coatcheck_auth_limited_total tries": 6, "coatcheck_auth_limited_total registrations": 3,
 		"coatcheck_auth_logins_total internal": 0, "coatcheck_auth_registrations_total done": 10_000, "coatcheck_auth_registrations_total conflict": 3,
 		"coatcheck_auth_session_checks_total done": 10_000, "coatcheck_auth_session_checks_total unauthenticated": 3,
 	}

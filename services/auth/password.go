@@ -17,14 +17,19 @@ import (
 	"coatcheck/chassis/fault"
 )
 
-// argon2id's cost for new passwords; a stored one names its own.
 const (
-	hashMemory  = 19 << 10 // KiB
-	hashPasses  = 2
-	hashThreads = 1
-	hashSalt    = 16 // bytes
-	hashKey     = 32 // bytes
+	hashSalt = 16 // bytes
+	hashKey  = 32 // bytes
 )
+
+// cost is argon2id's.
+type cost struct {
+	memory, passes uint32 // KiB
+	threads        uint8
+}
+
+// newCost is that of new passwords; a stored one names its own.
+var newCost = cost{memory: 19 << 10, passes: 2, threads: 1}
 
 // hashPatience is how long a password waits for its turn at most; a caller with
 // a deadline waits for half of the time it has left. Hashing can't be broken off,
@@ -35,17 +40,20 @@ const hashPatience = 500 * time.Millisecond
 // a time: unbounded, a rush of log-ins takes all memory.
 type hasher struct {
 	turns chan struct{}
+	cost  cost
 	decoy string // stands in for the password of users that do not exist
+	// common are passwords that nobody may choose, in lower case.
+	common map[string]struct{}
 }
 
-func newHasher(atOnce int) *hasher {
+func newHasher(atOnce int, c cost) *hasher {
 	if atOnce == 0 {
 		atOnce = min(runtime.GOMAXPROCS(0), 4)
 	}
 	salt, key := make([]byte, hashSalt), make([]byte, hashKey)
 	_, _ = rand.Read(salt)
 	_, _ = rand.Read(key) // no password is known to lead to it
-	return &hasher{turns: make(chan struct{}, atOnce), decoy: encodePHC(salt, key)}
+	return &hasher{turns: make(chan struct{}, atOnce), cost: c, decoy: encodePHC(c, salt, key), common: commonPasswords()}
 }
 
 // checkPassword refuses what cannot become a password. A password is hashed as
@@ -55,6 +63,16 @@ func checkPassword(password string) error {
 		return fault.New(fault.Invalid, "invalid_password", "A password has 8 to 256 characters.")
 	}
 	return nil
+}
+
+// checkNew is checkPassword for one that is chosen now: it must not be one of those
+// that are tried first, in whatever case. Who has such a password can log in with it.
+func (h *hasher) checkNew(password string) error {
+	err := checkPassword(password)
+	if _, found := h.common[strings.ToLower(password)]; err == nil && found {
+		err = fault.New(fault.Invalid, "common_password", "Too many people have this password; choose one that nobody else would.")
+	}
+	return err
 }
 
 // hash returns the PHC string of a password that passed checkPassword. It
@@ -67,7 +85,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer leave()
-	return encodePHC(salt, argon2.IDKey([]byte(password), salt, hashPasses, hashMemory, hashThreads, hashKey)), nil
+	return encodePHC(h.cost, salt, h.cost.key(password, salt, hashKey)), nil
 }
 
 // matches reports whether phc is of the password. An empty phc, a user that
@@ -81,7 +99,7 @@ func (h *hasher) matches(ctx context.Context, password, phc string) (bool, error
 	if !known {
 		phc = h.decoy
 	}
-	memory, passes, threads, salt, want, err := parsePHC(phc)
+	c, salt, want, err := parsePHC(phc)
 	if err != nil {
 		return false, fmt.Errorf("stored password: %w", err)
 	}
@@ -90,7 +108,7 @@ func (h *hasher) matches(ctx context.Context, password, phc string) (bool, error
 		return false, err
 	}
 	defer leave()
-	got := argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(len(want)))
+	got := c.key(password, salt, len(want))
 	return subtle.ConstantTimeCompare(got, want) == 1 && known, nil
 }
 
@@ -115,28 +133,32 @@ func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-func encodePHC(salt, key []byte) string {
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashThreads,
+func (c cost) key(password string, salt []byte, n int) []byte {
+	return argon2.IDKey([]byte(password), salt, c.passes, c.memory, c.threads, uint32(n))
+}
+
+func encodePHC(c cost, salt, key []byte) string {
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.memory, c.passes, c.threads,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }
 
 // parsePHC refuses costs that argon2 panics at or that no service of ours wrote.
 // Its errors never show the string.
-func parsePHC(phc string) (memory, passes uint32, threads uint8, salt, key []byte, err error) {
+func parsePHC(phc string) (c cost, salt, key []byte, err error) {
 	malformed := errors.New("not an argon2id PHC string")
 	rest, ok := strings.CutPrefix(phc, fmt.Sprintf("$argon2id$v=%d$", argon2.Version))
 	parts := strings.Split(rest, "$")
 	if !ok || len(parts) != 3 {
-		return 0, 0, 0, nil, nil, malformed
+		return cost{}, nil, nil, malformed
 	}
-	if _, err := fmt.Sscanf(parts[0], "m=%d,t=%d,p=%d", &memory, &passes, &threads); err != nil ||
-		memory > 1<<20 || passes < 1 || passes > 100 || threads < 1 {
-		return 0, 0, 0, nil, nil, malformed
+	if _, err := fmt.Sscanf(parts[0], "m=%d,t=%d,p=%d", &c.memory, &c.passes, &c.threads); err != nil ||
+		c.memory > 1<<20 || c.passes < 1 || c.passes > 100 || c.threads < 1 {
+		return cost{}, nil, nil, malformed
 	}
 	salt, saltErr := base64.RawStdEncoding.DecodeString(parts[1])
 	key, keyErr := base64.RawStdEncoding.DecodeString(parts[2])
 	if saltErr != nil || keyErr != nil || len(salt) < hashSalt || len(key) < hashKey {
-		return 0, 0, 0, nil, nil, malformed
+		return cost{}, nil, nil, malformed
 	}
-	return memory, passes, threads, salt, key, nil
+	return c, salt, key, nil
 }

@@ -41,6 +41,11 @@ var scripts embed.FS
 //	families:{<user id>}  hash: session id → how far its refresh tokens have come
 //	email:<digest>        the id of the user who has the address
 //	revocations           stream: u, the id of a user whose sessions were ended
+//	limit:<bucket>        when the tries taken will be made up for (µs); bucket and
+//	                      addresses as digests
+//	limit:{<account>}     the same of who has not proved themselves to the account
+//	limit:{<account>}:<address>        the same of one address
+//	limit:{<account>}:proved:<address> of one that has
 //
 // A user's keys share a slot, so that each change of them is one script; the
 // address lies elsewhere, so registration and deletion go in steps, in an order
@@ -56,6 +61,7 @@ type RedisStore struct {
 	sessionCreate, sessionUse, sessionsEnd     *redis.Script
 	familyStart, familyRotate                  *redis.Script
 	revocationAdd                              *redis.Script
+	limitTake                                  *redis.Script
 }
 
 // NewRedisStore returns a store on rdb, which the caller closes.
@@ -75,6 +81,7 @@ func NewRedisStore(rdb redis.UniversalClient) *RedisStore {
 		familyStart:    script("family_start.lua"),
 		familyRotate:   script("family_rotate.lua"),
 		revocationAdd:  script("revocation_add.lua"),
+		limitTake:      script("limit_take.lua"),
 	}
 }
 
@@ -90,6 +97,7 @@ func userKey(id string) string      { return "user:{" + id + "}" }
 func sessionsKey(id string) string  { return "sessions:{" + id + "}" }
 func familiesKey(id string) string  { return "families:{" + id + "}" }
 func emailKey(digest string) string { return "email:" + digest }
+func limitKey(bucket string) string { return "limit:" + digest(bucket) }
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 func storeFault(what string, err error) error {
 	return redisconn.Unavailable(fmt.Errorf("%s: %w", what, err))
@@ -349,4 +357,36 @@ func (s *RedisStore) LastRevocation(ctx context.Context) (Position, error) {
 		return Position{}, nil
 	}
 	return ParsePosition(entries[0].ID)
+}
+
+// Take is part of Store.
+func (s *RedisStore) Take(ctx context.Context, bucket string, l Limit) (time.Duration, error) {
+	wait, err := s.run(ctx, "taking a try", s.limitTake, []string{limitKey(bucket)}, l.Each.Microseconds(), l.AtOnce)
+	return time.Duration(wait) * time.Microsecond, err
+}
+
+// TakeLogIn is part of Store.
+func (s *RedisStore) TakeLogIn(ctx context.Context, account, address string, l Limit) (time.Duration, error) {
+	all, own, proof := accountKeys(account, address)
+	wait, err := s.run(ctx, "taking a try at an account", s.limitTake, []string{own, all, proof},
+		l.Each.Microseconds(), l.AtOnce, Strangers.Each.Microseconds(), Strangers.AtOnce, Lately.Milliseconds())
+	return time.Duration(wait) * time.Microsecond, err
+}
+
+// Prove is part of Store.
+func (s *RedisStore) Prove(ctx context.Context, account, address string) error {
+	_, _, proof := accountKeys(account, address)
+	if err := s.rdb.Set(ctx, proof, "", Proved).Err(); err != nil {
+		return storeFault("noting who logged in", err)
+	}
+	return nil
+}
+
+// accountKeys are the keys of the tries at an account, in a slot of its own. An
+// address is hashed with the account: what is kept for long tells nobody where a
+// user has been.
+func accountKeys(account, address string) (all, own, proof string) {
+	all = "limit:{" + digest(account) + "}"
+	address = digest(account + " " + address)
+	return all, all + ":" + address, all + ":proved:" + address
 }

@@ -16,7 +16,7 @@ func TestRegisterInterrupted(t *testing.T) {
 	rdb := server.client(t)
 	whole := NewRedisStore(rdb)
 	ctx := t.Context()
-	phc, err := newHasher(1).hash(ctx, goodPassword)
+	phc, err := newHasher(1, newCost).hash(ctx, goodPassword)
 	ok(t, err)
 	replica := newServer(t, rdb, time.Now)
 

@@ -34,6 +34,7 @@ type Server struct {
 	tickets   atomic.Pointer[tickets] // anew when the keys change
 	passwords *hasher
 	store     Store
+	guard     guard
 	now       func() time.Time
 	idle      time.Duration // a session's
 	life      time.Duration // a session's
@@ -49,8 +50,9 @@ func New(s Settings, store Store, now func() time.Time) (*Server, error) {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
 	server := &Server{
-		passwords: newHasher(s.MaxPasswordHashes),
+		passwords: newHasher(s.MaxPasswordHashes, newCost),
 		store:     store,
+		guard:     newGuard(s, store),
 		now:       now,
 		idle:      s.SessionIdle,
 		life:      s.SessionLife,
@@ -129,7 +131,10 @@ func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*au
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPassword(req.GetPassword()); err != nil {
+	if err := s.passwords.checkNew(req.GetPassword()); err != nil {
+		return nil, err
+	}
+	if err := s.guard.register(ctx, req.GetClientAddress()); err != nil {
 		return nil, err
 	}
 	phc, err := s.passwords.hash(ctx, req.GetPassword())
@@ -144,7 +149,7 @@ func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*au
 
 // LogIn draws a token that nobody but its holder keeps.
 func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.LogInResponse, error) {
-	u, err := s.authenticate(ctx, req.GetEmail(), req.GetPassword())
+	u, err := s.authenticate(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -159,12 +164,22 @@ func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.L
 
 var errWrongCredentials = fault.New(fault.Unauthenticated, "wrong_credentials", "Address or password is wrong.")
 
+// credentials are what LogIn and IssueTokens have in common.
+type credentials interface {
+	GetEmail() string
+	GetPassword() string
+	GetClientAddress() string
+}
+
 // authenticate does the same work for every well-formed address and password,
 // whether there is such a user or not. What is not well-formed is nobody's.
-func (s *Server) authenticate(ctx context.Context, address, password string) (User, error) {
-	email, err := normalEmail(address)
+func (s *Server) authenticate(ctx context.Context, shown credentials) (User, error) {
+	email, err := normalEmail(shown.GetEmail())
 	if err != nil {
 		return User{}, errWrongCredentials
+	}
+	if err := s.guard.logIn(ctx, email, shown.GetClientAddress()); err != nil {
+		return User{}, err
 	}
 	id, err := s.store.Owner(ctx, email)
 	if err != nil {
@@ -177,14 +192,14 @@ func (s *Server) authenticate(ctx context.Context, address, password string) (Us
 	if err != nil {
 		return User{}, err
 	}
-	ok, err := s.passwords.matches(ctx, password, u.Password)
+	ok, err := s.passwords.matches(ctx, shown.GetPassword(), u.Password)
 	if err != nil {
 		return User{}, err
 	}
 	if !ok {
 		return User{}, errWrongCredentials
 	}
-	return u, nil
+	return u, s.guard.proved(ctx, email, shown.GetClientAddress())
 }
 
 // startSession starts a session of u, unless the password was changed since u was
@@ -276,7 +291,7 @@ func (s *Server) ChangePassword(ctx context.Context, req *authv1.ChangePasswordR
 	if n := utf8.RuneCountInString(req.GetOperationId()); n < 1 || n > 64 {
 		return nil, fault.New(fault.Invalid, "invalid_operation_id", "An operation id has 1 to 64 characters.")
 	}
-	if err := checkPassword(req.GetNewPassword()); err != nil {
+	if err := s.passwords.checkNew(req.GetNewPassword()); err != nil {
 		return nil, err
 	}
 	absent := fault.New(fault.Absent, "no_such_user", "There is no such user.")
@@ -293,6 +308,9 @@ func (s *Server) ChangePassword(ctx context.Context, req *authv1.ChangePasswordR
 			return nil, err
 		}
 		return &authv1.ChangePasswordResponse{}, nil
+	}
+	if err := s.guard.change(ctx, u.ID); err != nil {
+		return nil, err
 	}
 	ok, err := s.passwords.matches(ctx, req.GetCurrentPassword(), u.Password)
 	if err != nil {

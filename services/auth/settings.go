@@ -33,6 +33,12 @@ type Settings struct {
 	// 19 MiB and one core for some tens of milliseconds, and more than there are
 	// cores only make each take longer. 0 means one for each core, at most 4.
 	MaxPasswordHashes int `env:"MAX_PASSWORD_HASHES" envDefault:"0"`
+	// How many log-ins (LogInRate) and registrations a minute are taken from one
+	// client address, and log-ins at one account from one address
+	// (AccountLogInRate), by all replicas together; 0 is no limit. See guard.
+	LogInRate        int `env:"LOGIN_RATE" envDefault:"40"`
+	AccountLogInRate int `env:"ACCOUNT_LOGIN_RATE" envDefault:"10"`
+	RegistrationRate int `env:"REGISTRATION_RATE" envDefault:"20"`
 }
 
 // Validate names each fault.
@@ -56,6 +62,11 @@ func (s Settings) Validate() []error {
 	}
 	if s.SessionLife > 8760*time.Hour {
 		faults = append(faults, errors.New("COATCHECK_SESSION_LIFE: must be at most 8760h"))
+	}
+	for name, perMinute := range map[string]int{"LOGIN_RATE": s.LogInRate, "ACCOUNT_LOGIN_RATE": s.AccountLogInRate, "REGISTRATION_RATE": s.RegistrationRate} {
+		if perMinute < 0 || perMinute > 1_000_000 {
+			faults = append(faults, fmt.Errorf("COATCHECK_%s: must be 0 to 1000000", name))
+		}
 	}
 	if s.MaxPasswordHashes < 0 || s.MaxPasswordHashes > 1000 {
 		faults = append(faults, errors.New("COATCHECK_MAX_PASSWORD_HASHES: must be 0 to 1000"))

@@ -21,7 +21,7 @@ func TestSettings(t *testing.T) {
 	s, err := config.Load[Settings](good)
 	ok(t, err)
 	if s.Addr != ":9090" || s.Issuer != "coatcheck" || s.GuestTicketLife != 30*24*time.Hour || s.SessionIdle != 30*time.Minute ||
-		s.SessionLife != 12*time.Hour || s.MaxPasswordHashes != 0 || s.Redis.Addrs[0] != "127.0.0.1:6379" || s.AdminAddr != ":9100" {
+		s.SessionLife != 12*time.Hour || s.MaxPasswordHashes != 0 || s.LogInRate != 40 || s.AccountLogInRate != 10 || s.RegistrationRate != 20 || s.Redis.Addrs[0] != "127.0.0.1:6379" || s.AdminAddr != ":9100" {
 		t.Errorf("defaults are %+v", s)
 	}
 	if _, err := New(s, nil, time.Now); err != nil {
@@ -52,6 +52,9 @@ func TestSettings(t *testing.T) {
 		"COATCHECK_SESSION_LIFE=8761h",
 		"COATCHECK_MAX_PASSWORD_HASHES=-1",
 		"COATCHECK_MAX_PASSWORD_HASHES=1001",
+		"COATCHECK_LOGIN_RATE=-1",
+		"COATCHECK_ACCOUNT_LOGIN_RATE=1000001",
+		"COATCHECK_REGISTRATION_RATE=many",
 		"COATCHECK_REDIS_POOL_SIZE=0",
 		"COATCHECK_STOP_TIMEOUT=0s",
 		"COATCHECK_SESSION_LIVE=1h",

@@ -72,6 +72,8 @@ type Store interface {
 	// What ends sessions writes the user to the log before it returns nil, also
 	// where it found none: it may be a repeat of one that died in between.
 	Revocations
+
+	Limits
 }
 
 // Family is how far the refresh tokens of a session have come.

@@ -107,7 +107,7 @@ const clockLeeway = 5 * time.Second
 // IssueTokens does the same work as LogIn, and stores no token: the session's
 // id opens nothing.
 func (s *Server) IssueTokens(ctx context.Context, req *authv1.IssueTokensRequest) (*authv1.IssueTokensResponse, error) {
-	u, err := s.authenticate(ctx, req.GetEmail(), req.GetPassword())
+	u, err := s.authenticate(ctx, req)
 	if err != nil {
 		return nil, err
 	}

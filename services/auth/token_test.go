@@ -269,6 +269,49 @@ func TestForgedAccessTokens(t *testing.T) {
 	}
 }
 
+// TestForgedTokensAreCheap: to refuse a token, whatever it is, takes less than a
+// millisecond.
+func TestForgedTokensAreCheap(t *testing.T) {
+	tickets, now := testTickets(t, 1, 2, 3, 4), time.Unix(1795435200, 0)
+	key, _ := newKey(1)
+	tokens := tickets.issueTokens(newUserID(), digest("x"), Family{N: 1, At: now})
+	header, rest, _ := strings.Cut(tokens.GetAccessToken(), ".")
+	guest, _ := tickets.issue(newGuestID(), now)
+	for name, token := range map[string]string{
+		"many dots":          strings.Repeat(".", 1<<20),
+		"many dots, short":   strings.Repeat(".", 1<<10),
+		"a long header":      strings.Repeat("A", 1<<20) + "." + rest,
+		"a long payload":     header + "." + strings.Repeat("A", 1<<20),
+		"a long signature":   tokens.GetAccessToken() + strings.Repeat("A", 1<<20),
+		"a wrong signature":  tokens.GetAccessToken()[:len(tokens.GetAccessToken())-86] + strings.Repeat("A", 86),
+		"deep":               sign(key, `{"alg":"EdDSA","kid":"`+tickets.keys[0].id+`","typ":"at+jwt"}`, strings.Repeat("[", 600)),
+		"expired":            tokens.GetAccessToken(),
+		"a guest's":          guest,
+		"a refresh token":    tokens.GetRefreshToken(),
+		"a changed one":      "A" + tokens.GetRefreshToken()[1:],
+		"one of many points": strings.Repeat("A.", 100),
+	} {
+		best := time.Hour // the machine may have better to do meanwhile
+		for range 20 {
+			began := time.Now()
+			if _, good := tickets.verifyAccess(token, now.Add(time.Hour)); good {
+				t.Fatalf("%s: passed as an access token", name)
+			}
+			if c, err := tickets.verify(token, now.Add(time.Hour)); (err == nil) != (name == "a guest's") {
+				t.Fatalf("%s: as a guest's ticket %v, %v", name, c, err)
+			}
+			if _, _, _, good := tickets.parseRefresh(token); good != (name == "a refresh token") {
+				t.Fatalf("%s: as a refresh token %v", name, good)
+			}
+			_, _, _ = parseSessionToken(token)
+			best = min(best, time.Since(began))
+		}
+		if best > time.Millisecond {
+			t.Errorf("%s: %v to be refused", name, best)
+		}
+	}
+}
+
 func TestRefreshTokenForm(t *testing.T) {
 	tickets := testTickets(t, 1, 2)
 	user, session := newUserID(), digest("x")

@@ -62,6 +62,7 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) error {
 	// Drawn once: every try asks for the same user.
 	resp, _, err := ask(r.Context(), g.passwords, g.auth.Register, &authv1.RegisterRequest{
 		UserId: "u_" + base64.RawURLEncoding.EncodeToString(id[:]), Email: in.email, Password: in.password,
+		ClientAddress: g.proxies.client(r).String(),
 	})
 	if err != nil {
 		return err
@@ -87,6 +88,7 @@ func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	resp, _, err := ask(r.Context(), g.passwords, g.auth.LogIn, &authv1.LogInRequest{
 		Email: in.email, Password: in.password, Device: cut(strings.ToValidUTF8(r.UserAgent(), ""), 256),
+		ClientAddress: g.proxies.client(r).String(),
 	})
 	if err != nil {
 		return err
@@ -128,7 +130,7 @@ func (g *Gateway) revokeQuietly(r *http.Request, c caller) {
 }
 
 func (g *Gateway) listSessions(w http.ResponseWriter, r *http.Request) error {
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}
@@ -157,7 +159,7 @@ func (g *Gateway) revokeSession(w http.ResponseWriter, r *http.Request) error {
 	if id != "current" && !sessionIDs.MatchString(id) {
 		return fault.New(fault.Invalid, "invalid_session_id", `A session is named by its id of 43 characters, as GET /v1/sessions lists it, or by "current".`)
 	}
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}
@@ -190,7 +192,7 @@ func (g *Gateway) revokeAllSessions(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}
@@ -210,7 +212,7 @@ func (g *Gateway) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}
@@ -224,7 +226,7 @@ func (g *Gateway) changePassword(w http.ResponseWriter, r *http.Request) error {
 // the two leaves someone who can ask again. Meanwhile their cart is closed:
 // nothing that another request of theirs does is left behind.
 func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) error {
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}

@@ -12,11 +12,16 @@ import (
 // maxBody is the longest body that is read, in bytes.
 const maxBody = 64 << 10
 
-// admit bounds a request: its body's size, how many are worked on at once, and
-// the time for that. The body is read first, so that a client that sends it
-// slowly holds neither a slot nor a deadline, and can never end as a 5xx.
+// admit bounds a request: how many its client may send, its body's size, how many
+// are worked on at once, and the time for that. The body is read before the last
+// two, so that a client that sends it slowly holds neither a slot nor a deadline,
+// and can never end as a 5xx.
 func (g *Gateway) admit(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		err := g.limits.address(w.Header(), g.proxies.client(r))
+		if err != nil {
+			return err
+		}
 		body, err := readBody(w, r)
 		if err != nil {
 			closeAfter(w, r)

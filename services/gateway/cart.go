@@ -135,7 +135,7 @@ func (g *Gateway) checkout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}

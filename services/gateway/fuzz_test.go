@@ -140,6 +140,25 @@ func FuzzCookies(f *testing.F) {
 	})
 }
 
+// Whatever is shown as a token is refused as one, and never as a fault of ours.
+func FuzzAuthorization(f *testing.F) {
+	for _, seed := range []string{"", "Bearer", "Bearer ", "Bearer x", "bearer e30.e30.", "Bearer " + strings.Repeat(".", 1025), "Basic YTpi", "Bearer a b", "Bearer \xff", "Bearer \x00", "Bearer \U0001F600"} {
+		f.Add(seed)
+	}
+	s := newShop(f)
+	f.Fuzz(func(t *testing.T, value string) {
+		r, err := http.NewRequest("GET", "http://shop.test/v1/cart", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header["Authorization"] = []string{value}
+		resp, err := s.client(t).send(r)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || !strings.Contains(resp.Header.Get("WWW-Authenticate"), `error="invalid_token"`) {
+			t.Errorf("%q: %v, %v", value, resp, err)
+		}
+	})
+}
+
 // wire fails the test if gRPC could not send what was decoded.
 func wire(t *testing.T, m proto.Message) {
 	t.Helper()

@@ -1,9 +1,10 @@
 // Package gateway is the shop's HTTP surface: it tells whose request it is,
 // makes one call to the cart or the auth service, and answers.
 //
-// It keeps nothing between two requests but what auth said of tickets, which is
-// safe to lose, so any replica serves any request. The
-// hazards it handles are a client that sends nonsense (refused before any call),
+// It keeps nothing between two requests but what auth said of tickets and who
+// asked how often, both safe to lose, so any replica serves any request. The
+// hazards it handles are a client that sends nonsense (refused before any call) or
+// too much (refused sooner still),
 // a replica that dies or stalls behind it (asked again elsewhere under the same
 // idempotency key, within a budget), and its own end (it says so on every answer
 // while it goes on serving).
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +57,15 @@ type Settings struct {
 	// TicketCache is how many tickets are remembered at most; 0 has auth asked of
 	// each request.
 	TicketCache int `env:"TICKET_CACHE" envDefault:"20000"`
+	// AddressRate is how many requests a second this replica takes from one client
+	// address (of IPv6, one /64), and TicketRate for one owner of tickets; 0 is no
+	// limit. See limits.
+	AddressRate int `env:"ADDRESS_RATE" envDefault:"1000"`
+	TicketRate  int `env:"TICKET_RATE" envDefault:"100"`
+	// TrustedProxies are where the proxies before the shop call from, as prefixes
+	// (10.244.0.0/16,192.0.2.7/32): those alone are believed whom they call for, in
+	// X-Forwarded-For. Behind a proxy that is not among them, all clients are one.
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
 }
 
 // Base returns the settings that every service has.
@@ -78,6 +89,17 @@ func (s Settings) Validate() []error {
 	}
 	if s.TicketCache < 0 || s.TicketCache > 1_000_000 {
 		faults = append(faults, errors.New("COATCHECK_TICKET_CACHE: must be 0 to 1000000"))
+	}
+	for name, perSecond := range map[string]int{"ADDRESS_RATE": s.AddressRate, "TICKET_RATE": s.TicketRate} {
+		if perSecond < 0 || perSecond > 1_000_000 {
+			faults = append(faults, fmt.Errorf("COATCHECK_%s: must be 0 to 1000000", name))
+		}
+	}
+	for _, prefix := range s.TrustedProxies {
+		if prefix.Bits() < 1 {
+			faults = append(faults, errors.New("COATCHECK_TRUSTED_PROXIES: must not be everybody"))
+			break
+		}
 	}
 	if s.TryTimeout < 10*time.Millisecond {
 		faults = append(faults, errors.New("COATCHECK_TRY_TIMEOUT: must be at least 10ms"))
@@ -106,6 +128,8 @@ type Gateway struct {
 	passwords   *backend // auth, for what hashes a password
 	cookies     cookieNames
 	tickets     *tickets
+	limits      *limits
+	proxies     proxies
 	docs        docs
 	storefront  storefront
 	mux         *http.ServeMux
@@ -139,6 +163,8 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		passwords:   newBackend("auth", s.passwordTimeout(), m, time.Now),
 		cookies:     newCookieNames(s.PlainHTTP),
 		tickets:     newTickets(s.TicketCache, reg),
+		limits:      newLimits(s, reg),
+		proxies:     s.TrustedProxies,
 		docs:        docs,
 		storefront:  storefront,
 		crossOrigin: http.NewCrossOriginProtection(),

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -36,24 +37,30 @@ func newCookieNames(plain bool) cookieNames {
 
 // owner tells whose cart a request is about; the session wins over the guest
 // ticket. A request without a usable ticket becomes a new guest's, whose ticket
-// is set with the answer, whatever that is.
+// is set with the answer, whatever that is. The request counts as one of the
+// owner's.
 func (g *Gateway) owner(w http.ResponseWriter, r *http.Request) (caller, error) {
 	c, err := g.sessionOf(r)
-	if err != nil || c.isUser() {
-		return c, err
+	if err == nil && !c.isUser() {
+		c, err = g.verifyGuest(w, r)
 	}
-	c, err = g.verifyGuest(w, r)
 	if err == nil && c.owner == "" {
-		c, err = g.issueGuest(w, r)
+		return g.issueGuest(w, r) // once: the next request has the ticket, or is one more of its address
+	}
+	if err == nil {
+		err = g.limits.owner(w.Header(), c.owner)
 	}
 	return c, err
 }
 
 // user is owner for what only users have: there, guests are refused.
-func (g *Gateway) user(r *http.Request) (caller, error) {
+func (g *Gateway) user(w http.ResponseWriter, r *http.Request) (caller, error) {
 	c, err := g.sessionOf(r)
 	if err == nil && !c.isUser() {
 		err = refuse(http.StatusUnauthorized, "login_required", "Log in first: POST /v1/sessions.")
+	}
+	if err == nil {
+		err = g.limits.owner(w.Header(), c.owner)
 	}
 	return c, err
 }
@@ -72,7 +79,7 @@ func (g *Gateway) sessionOf(r *http.Request) (caller, error) {
 func (g *Gateway) verifyBearer(r *http.Request) (caller, error) {
 	lines := r.Header.Values("Authorization")
 	scheme, token, _ := strings.Cut(lines[0], " ")
-	if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > longest {
+	if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > longest || !utf8.ValidString(token) {
 		return caller{}, fault.New(fault.Unauthenticated, "invalid_token", "Authorization must be Bearer and an access token of POST /v1/tokens.")
 	}
 	who, ok := g.tickets.check(accessToken, token)

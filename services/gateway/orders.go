@@ -36,7 +36,7 @@ func (g *Gateway) listOrders(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (g *Gateway) listOrders(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (g *Gateway) getOrder(w http.ResponseWriter, r *http.Request) error {
-	who, err := g.user(r)
+	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,11 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -13,8 +15,8 @@ import (
 	"coatcheck/chassis/tracing"
 )
 
-// retryAfter is what 429 and 503 ask a client to wait, in seconds.
-const retryAfter = 1
+// retryAfter is what 429 and 503 ask a client to wait at least.
+const retryAfter = time.Second
 
 // problem is an error as RFC 9457 has it, with a stable word for programs.
 type problem struct {
@@ -34,6 +36,7 @@ type refusal struct {
 	status       int
 	code, detail string
 	cart         *cart
+	after        time.Duration // to wait before another try, if that is known
 }
 
 func refuse(status int, code, detail string) *refusal {
@@ -81,7 +84,9 @@ func toRefusal(err error) *refusal {
 	case "login_required":
 		status = http.StatusUnauthorized
 	}
-	return refuse(status, f.Code, f.Message)
+	r := refuse(status, f.Code, f.Message)
+	r.after = f.After
+	return r
 }
 
 // setCommon sets what every answer carries.
@@ -131,7 +136,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		h.Set("WWW-Authenticate", challenge)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(max(p.after, retryAfter).Seconds()))))
 	}
 	if p.code == "invalid_session" {
 		g.clearCookie(w, g.cookies.session)

@@ -154,10 +154,19 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.Storefront || got.MaxInFlight != 128 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond {
+	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.Storefront || got.MaxInFlight != 128 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond ||
+		got.AddressRate != 1000 || got.TicketRate != 100 || len(got.TrustedProxies) != 0 {
 		t.Errorf("defaults: %+v", got)
 	}
+	got, err = config.Load[Settings](append(good, "COATCHECK_TRUSTED_PROXIES=10.0.0.0/8,fd00::/8"))
+	if err != nil || len(got.TrustedProxies) != 2 || got.TrustedProxies[1].String() != "fd00::/8" {
+		t.Errorf("proxies: %v, %v", got.TrustedProxies, err)
+	}
 	for fault, environ := range map[string][]string{
+		"COATCHECK_ADDRESS_RATE: must be 0 to":        append(good, "COATCHECK_ADDRESS_RATE=-1"),
+		"COATCHECK_TICKET_RATE: must be 0 to":         append(good, "COATCHECK_TICKET_RATE=1000001"),
+		"COATCHECK_TRUSTED_PROXIES: must not be":      append(good, "COATCHECK_TRUSTED_PROXIES=10.0.0.0/8,0.0.0.0/0"),
+		"COATCHECK_TRUSTED_PROXIES: ":                 append(good, "COATCHECK_TRUSTED_PROXIES=10.0.0.1"),
 		"COATCHECK_CART_ADDR: must be set":            {good[1]},
 		"COATCHECK_AUTH_ADDR: must be dns:///":        {good[0], "COATCHECK_AUTH_ADDR=auth"},
 		"COATCHECK_MAX_IN_FLIGHT: must be at least":   append(good, "COATCHECK_MAX_IN_FLIGHT=0"),

@@ -27,6 +27,7 @@ func (g *Gateway) issueTokens(w http.ResponseWriter, r *http.Request) error {
 	if in.refreshToken == "" {
 		resp, _, err := ask(r.Context(), g.passwords, g.auth.IssueTokens, &authv1.IssueTokensRequest{
 			Email: in.email, Password: in.password, Device: cut(strings.ToValidUTF8(r.UserAgent(), ""), 256),
+			ClientAddress: g.proxies.client(r).String(),
 		})
 		if err != nil {
 			return err

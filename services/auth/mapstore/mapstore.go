@@ -20,8 +20,12 @@ import (
 	"coatcheck/chassis/fault"
 )
 
-// maxEnded is how many ended sessions are kept in mind for those who follow.
-const maxEnded = 10_000
+const (
+	// maxEnded is how many ended sessions are kept in mind for those who follow.
+	maxEnded = 10_000
+	// maxTries is how many buckets there are before those that are full are dropped.
+	maxTries = 10_000
+)
 
 // Store is an auth.Store in memory.
 type Store struct {
@@ -29,7 +33,8 @@ type Store struct {
 	users  map[string]*account // by id
 	owners map[string]string   // by address: the id
 	ended  []auth.Revocation
-	told   chan struct{} // closed when ended grows
+	told   chan struct{}        // closed when ended grows
+	tries  map[string]time.Time // by bucket: when those taken are made up for, or, by address, until when it is remembered
 }
 
 var _ auth.Store = (*Store)(nil)
@@ -48,7 +53,7 @@ type account struct {
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{users: map[string]*account{}, owners: map[string]string{}, told: make(chan struct{})}
+	return &Store{users: map[string]*account{}, owners: map[string]string{}, told: make(chan struct{}), tries: map[string]time.Time{}}
 }
 
 // Register is part of auth.Store.
@@ -299,6 +304,65 @@ func (s *Store) LastRevocation(context.Context) (auth.Position, error) {
 		return auth.Position{}, nil
 	}
 	return s.ended[len(s.ended)-1].At, nil
+}
+
+// Take is part of auth.Store.
+func (s *Store) Take(_ context.Context, bucket string, l auth.Limit) (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.take("bucket "+bucket, l), nil
+}
+
+// TakeLogIn is part of auth.Store.
+func (s *Store) TakeLogIn(_ context.Context, account, address string, l auth.Limit) (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := account + " " + address
+	if wait := s.wait("own "+own, l); wait > 0 {
+		return wait, nil
+	}
+	if !s.since("proved " + own) {
+		spent := s.take("strangers "+account, auth.Strangers)
+		if spent > 0 && s.since("lately "+own) {
+			return min(spent, time.Until(s.tries["lately "+own])), nil
+		}
+	}
+	s.tries["lately "+own] = time.Now().Add(auth.Lately)
+	return s.take("own "+own, l), nil
+}
+
+// Prove is part of auth.Store.
+func (s *Store) Prove(_ context.Context, account, address string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tries["proved "+account+" "+address] = time.Now().Add(auth.Proved)
+	return nil
+}
+
+// since reports whether what is noted under key holds yet. s.mu is held.
+func (s *Store) since(key string) bool { return time.Now().Before(s.tries[key]) }
+
+// wait answers how long until there is a try in the bucket. s.mu is held.
+func (s *Store) wait(bucket string, l auth.Limit) time.Duration {
+	return max(time.Until(s.tries[bucket])-time.Duration(l.AtOnce-1)*l.Each, 0)
+}
+
+// take takes a try, unless there is none. s.mu is held.
+func (s *Store) take(bucket string, l auth.Limit) time.Duration {
+	wait := s.wait(bucket, l)
+	if wait > 0 {
+		return wait
+	}
+	now := time.Now()
+	if len(s.tries) > maxTries {
+		maps.DeleteFunc(s.tries, func(_ string, until time.Time) bool { return until.Before(now) })
+	}
+	due := s.tries[bucket]
+	if due.Before(now) {
+		due = now
+	}
+	s.tries[bucket] = due.Add(l.Each)
+	return 0
 }
 
 // live returns the user, nil if there is none. s.mu is held.

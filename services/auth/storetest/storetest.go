@@ -36,7 +36,8 @@ const (
 type world struct {
 	*testing.T
 	one, two *auth.Server
-	store    auth.Store
+	store    auth.Store // one's
+	other    auth.Store // two's
 	nanos    atomic.Int64
 }
 
@@ -47,25 +48,29 @@ func (w *world) advance(d time.Duration) { w.nanos.Add(int64(d)) }
 // under test.
 func Run(t *testing.T, open func(t *testing.T) auth.Store) {
 	for name, test := range map[string]func(w *world){
-		"registration":     registration,
-		"log in":           logIn,
-		"limits":           limits,
-		"bounded":          bounded,
-		"log out":          logOut,
-		"password change":  passwordChange,
-		"deletion":         deletion,
-		"registrations":    registrations,
-		"outdated":         outdated,
-		"changes race":     changesRace,
-		"log-in races":     logInRaces,
-		"log-out and uses": logOutAndUses,
-		"revocations":      revocations,
-		"families":         families,
+		"registration":      registration,
+		"log in":            logIn,
+		"limits":            limits,
+		"bounded":           bounded,
+		"log out":           logOut,
+		"password change":   passwordChange,
+		"deletion":          deletion,
+		"registrations":     registrations,
+		"outdated":          outdated,
+		"changes race":      changesRace,
+		"log-in races":      logInRaces,
+		"log-out and uses":  logOutAndUses,
+		"revocations":       revocations,
+		"families":          families,
+		"tries":             tries,
+		"tries at accounts": triesAtAccounts,
+		"tries race":        triesRace,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{T: t, store: open(t)}
 			w.nanos.Store(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC).UnixNano())
-			w.one, w.two = service(t, w.store, w.now), service(t, open(t), w.now)
+			w.other = open(t)
+			w.one, w.two = service(t, w.store, w.now), service(t, w.other, w.now)
 			test(w)
 		})
 	}
@@ -424,6 +429,117 @@ func families(w *world) {
 
 // revocations: whatever ends sessions is in the log when it answers, in order,
 // for every replica, also where it is repeated.
+// take wants a try to be taken, or refused for about as long as refused.
+func (w *world) take(what string, wait time.Duration, err error, refused time.Duration) {
+	w.Helper()
+	w.ok(err)
+	if refused == 0 && wait != 0 || wait > refused || wait < refused-refused/4 {
+		w.Errorf("%s: to wait %v, want about %v", what, wait, refused)
+	}
+}
+
+// tries: so many at once, for all replicas together, then one each time that long;
+// what is refused costs nothing.
+func tries(w *world) {
+	ctx, bucket := w.Context(), newEmail()
+	l := auth.Limit{AtOnce: 3, Each: time.Minute}
+	stores := []auth.Store{w.store, w.other}
+	for i := range 3 {
+		wait, err := stores[i%2].Take(ctx, bucket, l)
+		w.take("within the limit", wait, err, 0)
+	}
+	for i := range 4 {
+		wait, err := stores[i%2].Take(ctx, bucket, l)
+		w.take("beyond it", wait, err, time.Minute)
+	}
+	wait, err := w.store.Take(ctx, newEmail(), l)
+	w.take("of another bucket", wait, err, 0)
+
+	bucket, l = newEmail(), auth.Limit{AtOnce: 2, Each: 100 * time.Millisecond}
+	began, taken := time.Now(), 0
+	for time.Since(began) < time.Second {
+		wait, err := stores[taken%2].Take(ctx, bucket, l)
+		w.ok(err)
+		if wait == 0 {
+			taken++
+		} else if wait > l.Each {
+			w.Fatalf("to wait %v, of %v", wait, l.Each)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	// Not by when they were asked for but by how long it took, which a busy machine makes longer.
+	if most := 2 + int(time.Since(began)/l.Each) + 1; taken > most || taken < 8 {
+		w.Errorf("%d tries were taken in %v, of 2 and one each %v", taken, time.Since(began), l.Each)
+	}
+}
+
+// triesAtAccounts: strangers cannot keep a user out, nor guess for long.
+func triesAtAccounts(w *world) {
+	ctx, account := w.Context(), newEmail()
+	l := auth.Limit{AtOnce: 3, Each: time.Minute}
+	stores := []auth.Store{w.store, w.other}
+	n := 0
+	take := func(what, address string, refused time.Duration) {
+		w.Helper()
+		n++
+		wait, err := stores[n%2].TakeLogIn(ctx, account, address, l)
+		w.take(what, wait, err, refused)
+	}
+	take("at home", "home", 0)
+	w.ok(w.store.Prove(ctx, account, "home"))
+	for range 3 {
+		take("a stranger", "a", 0)
+	}
+	take("a stranger beyond the limit of one", "a", time.Minute)
+	for i := range auth.Strangers.AtOnce - 4 {
+		take("more strangers", fmt.Sprint("b", i), 0)
+	}
+	for i := range 50 {
+		take("the first try of one more", fmt.Sprint("c", i), 0)
+		take("the second try of one more", fmt.Sprint("c", i), auth.Strangers.Each)
+	}
+	take("a stranger of before", "b0", auth.Strangers.Each)
+	take("at home, meanwhile", "home", 0)
+	take("at home, again", "home", 0)
+	take("at home, beyond the limit of one", "home", time.Minute)
+	take("the user, elsewhere", "hotel", 0)
+	w.ok(w.other.Prove(ctx, account, "hotel"))
+	take("the user, there again", "hotel", 0)
+	wait, err := w.store.TakeLogIn(ctx, newEmail(), "a", l)
+	w.take("a stranger, at another account", wait, err, 0)
+}
+
+// triesRace: of many tries at the same moment, on two replicas, no more are taken
+// than of those in a row.
+func triesRace(w *world) {
+	l := auth.Limit{AtOnce: 5, Each: time.Hour}
+	bucket, account := newEmail(), newEmail()
+	var buckets, accounts atomic.Int64
+	var each []func() error
+	for i := range 20 {
+		each = append(each, func() error {
+			store := []auth.Store{w.store, w.other}[i%2]
+			wait, err := store.Take(w.Context(), bucket, l)
+			if err == nil && wait == 0 {
+				buckets.Add(1)
+			}
+			if err == nil {
+				wait, err = store.TakeLogIn(w.Context(), account, "a", l)
+			}
+			if err == nil && wait == 0 {
+				accounts.Add(1)
+			}
+			return err
+		})
+	}
+	for _, err := range race(each...) {
+		w.ok(err)
+	}
+	if buckets.Load() != 5 || accounts.Load() != 5 {
+		w.Errorf("%d and %d tries were taken at once, want 5 and 5", buckets.Load(), accounts.Load())
+	}
+}
+
 func revocations(w *world) {
 	ctx := w.Context()
 	id, email := w.enrol()

@@ -3,7 +3,7 @@
 //
 // Absent, conflict, invalid and unavailable must stay different answers all the
 // way to the client: an outage that reads as absence shows an empty cart.
-// What crosses the wire is kind, code and message; the cause stays in the
+// What crosses the wire is kind, code, message and when to try again; the cause stays in the
 // process that met it, which logs it.
 package fault
 
@@ -11,10 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Kind says what a caller can do about an error.
@@ -51,6 +53,8 @@ type Error struct {
 	Code    string // stable, snake_case: "quantity_limit"
 	Message string // public
 	Cause   error  // private: logged where it happened, never sent; may be nil
+	// After is when it may be tried again, if that is known.
+	After time.Duration
 }
 
 // New returns an error of the kind without a cause.
@@ -91,6 +95,9 @@ var grpcCodes = map[Kind]codes.Code{
 func (e *Error) GRPCStatus() *status.Status {
 	s := status.New(grpcCodes[e.Kind], e.Message)
 	with, err := s.WithDetails(&errdetails.ErrorInfo{Reason: e.Code, Domain: domain})
+	if err == nil && e.After > 0 {
+		with, err = with.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(e.After)})
+	}
 	if err != nil {
 		return s
 	}
@@ -115,10 +122,8 @@ func From(err error) *Error {
 	var s *status.Status
 	if isStatus {
 		s = remote.GRPCStatus()
-		for _, d := range s.Details() {
-			if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == domain {
-				return Wrap(err, kindOf(s.Code()), info.GetReason(), s.Message())
-			}
+		if own := ours(err, s); own != nil {
+			return own
 		}
 	}
 	// The message of what is not ours may name addresses.
@@ -134,6 +139,26 @@ func From(err error) *Error {
 	default:
 		return Wrap(err, Internal, "internal", "Something went wrong on our side.")
 	}
+}
+
+// ours returns what a status says that GRPCStatus has made, nil for another's.
+func ours(err error, s *status.Status) *Error {
+	var own *Error
+	var after time.Duration
+	for _, d := range s.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			if d.GetDomain() == domain {
+				own = Wrap(err, kindOf(s.Code()), d.GetReason(), s.Message())
+			}
+		case *errdetails.RetryInfo:
+			after = d.GetRetryDelay().AsDuration()
+		}
+	}
+	if own != nil {
+		own.After = after
+	}
+	return own
 }
 
 func kindOf(code codes.Code) Kind {

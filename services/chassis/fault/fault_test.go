@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -60,6 +61,7 @@ func TestEveryKindThereAndBack(t *testing.T) {
 	byCode := map[codes.Code]fault.Kind{}
 	for _, kind := range kinds {
 		sent := fault.Wrap(errors.New("dial 10.1.2.3: hunter2"), kind, fmt.Sprintf("code_%d", kind), "A sentence for people: ünïcode too.")
+		sent.After = time.Duration(kind) * 1500 * time.Millisecond
 		seen := send(fmt.Errorf("handling: %w", sent))
 
 		if other, taken := byCode[status.Code(seen)]; taken {
@@ -71,8 +73,8 @@ func TestEveryKindThereAndBack(t *testing.T) {
 		}
 		// What callers wrap around it on the way must not get into the message.
 		got := fault.From(fmt.Errorf("asking the cart: %w", seen))
-		if got.Kind != sent.Kind || got.Code != sent.Code || got.Message != sent.Message {
-			t.Errorf("kind %d: got %d %q %q, want %q %q", kind, got.Kind, got.Code, got.Message, sent.Code, sent.Message)
+		if got.Kind != sent.Kind || got.Code != sent.Code || got.Message != sent.Message || got.After != sent.After {
+			t.Errorf("kind %d: got %d %q %q %v, want %q %q %v", kind, got.Kind, got.Code, got.Message, got.After, sent.Code, sent.Message, sent.After)
 		}
 		if !fault.Is(seen, kind) || !errors.Is(got, seen) {
 			t.Errorf("kind %d: Is or Unwrap does not find it", kind)

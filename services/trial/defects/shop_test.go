@@ -70,13 +70,13 @@ type shop struct {
 	trading   atomic.Bool // while there is traffic
 }
 
-// The settings that the replicas have. A command and a try may take longer than
+// The settings that the replicas have. All shoppers are one address. A command and a try may take longer than
 // in a shop, so that a machine that stalls is not taken for a replica that does.
 var settings = struct{ base, auth, cart, gateway []string }{
 	base:    []string{"COATCHECK_ADMIN_ADDR=127.0.0.1:0", "COATCHECK_STOP_TIMEOUT=3s"},
-	auth:    []string{"COATCHECK_MAX_PASSWORD_HASHES=1", "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
+	auth:    []string{"COATCHECK_LOGIN_RATE=0", "COATCHECK_ACCOUNT_LOGIN_RATE=0", "COATCHECK_REGISTRATION_RATE=0", "COATCHECK_MAX_PASSWORD_HASHES=1", "COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
 	cart:    []string{"COATCHECK_DRAIN_DELAY=0s", "COATCHECK_REDIS_TIMEOUT=800ms"},
-	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_DRAIN_DELAY=500ms", "COATCHECK_TRY_TIMEOUT=900ms"},
+	gateway: []string{"COATCHECK_PLAIN_HTTP=true", "COATCHECK_ADDRESS_RATE=0", "COATCHECK_TICKET_RATE=0", "COATCHECK_DRAIN_DELAY=500ms", "COATCHECK_TRY_TIMEOUT=900ms"},
 }
 
 // openShop returns when the shop serves; it closes when the test ends.

@@ -304,9 +304,12 @@ func (s *Shop) plan(files files, ports []int) error {
 		return strings.Join(addrs, ","), nil
 	}
 	settings := map[string][]string{
-		Gateway: {"COATCHECK_PLAIN_HTTP=true", "COATCHECK_STOREFRONT=true"},
-		Auth:    {"COATCHECK_SIGNING_KEYS_FILE=" + files.signingKeys, "COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
-		Cart:    {"COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
+		// All clients of such a shop are one address: what the limits would count is
+		// this machine. Env can set them.
+		Gateway: {"COATCHECK_PLAIN_HTTP=true", "COATCHECK_STOREFRONT=true", "COATCHECK_ADDRESS_RATE=0", "COATCHECK_TICKET_RATE=0"},
+		Auth: {"COATCHECK_SIGNING_KEYS_FILE=" + files.signingKeys, "COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword,
+			"COATCHECK_LOGIN_RATE=0", "COATCHECK_ACCOUNT_LOGIN_RATE=0", "COATCHECK_REGISTRATION_RATE=0"},
+		Cart: {"COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
 	}
 	for _, way := range []struct{ from, to, setting string }{
 		{Gateway, Auth, "COATCHECK_AUTH_ADDR="},

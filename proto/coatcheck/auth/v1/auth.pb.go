@@ -9,7 +9,7 @@
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
-//                      [invalid_user_id, invalid_email, invalid_password, invalid_operation_id]
+//                      [invalid_user_id, invalid_email, invalid_password, common_password, invalid_operation_id]
 //   UNAVAILABLE        the store or the replica is away, or too many passwords
 //                      are being hashed [overloaded]; retry as said at the RPC
 //   DEADLINE_EXCEEDED  as UNAVAILABLE
@@ -274,8 +274,11 @@ type RegisterRequest struct {
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// At most 254 bytes; compared without case.
 	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
-	// 8 to 256 characters (Unicode code points), never cut.
-	Password      string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	// 8 to 256 characters (Unicode code points), never cut, and none of those that
+	// are tried first.
+	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	// Where the client is, as the limits count it.
+	ClientAddress string `protobuf:"bytes,4,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -331,6 +334,13 @@ func (x *RegisterRequest) GetPassword() string {
 	return ""
 }
 
+func (x *RegisterRequest) GetClientAddress() string {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ""
+}
+
 type RegisterResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
@@ -381,7 +391,9 @@ type LogInRequest struct {
 	Password string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
 	// What the client says it is (User-Agent); the list of sessions shows a short
 	// label made of it.
-	Device        string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	Device string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	// As in RegisterRequest.
+	ClientAddress string `protobuf:"bytes,4,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -433,6 +445,13 @@ func (x *LogInRequest) GetPassword() string {
 func (x *LogInRequest) GetDevice() string {
 	if x != nil {
 		return x.Device
+	}
+	return ""
+}
+
+func (x *LogInRequest) GetClientAddress() string {
+	if x != nil {
+		return x.ClientAddress
 	}
 	return ""
 }
@@ -708,7 +727,9 @@ type IssueTokensRequest struct {
 	Email    string                 `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
 	Password string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
 	// As in LogInRequest.
-	Device        string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	Device string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	// As in RegisterRequest.
+	ClientAddress string `protobuf:"bytes,4,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -760,6 +781,13 @@ func (x *IssueTokensRequest) GetPassword() string {
 func (x *IssueTokensRequest) GetDevice() string {
 	if x != nil {
 		return x.Device
+	}
+	return ""
+}
+
+func (x *IssueTokensRequest) GetClientAddress() string {
+	if x != nil {
+		return x.ClientAddress
 	}
 	return ""
 }
@@ -1807,17 +1835,19 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"\x12renewed_expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10renewedExpiresAt\x129\n" +
 	"\n" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
-	"\rinside_ticket\x18\x05 \x01(\tR\finsideTicket\"\\\n" +
+	"\rinside_ticket\x18\x05 \x01(\tR\finsideTicket\"\x83\x01\n" +
 	"\x0fRegisterRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x1a\n" +
-	"\bpassword\x18\x03 \x01(\tR\bpassword\"+\n" +
+	"\bpassword\x18\x03 \x01(\tR\bpassword\x12%\n" +
+	"\x0eclient_address\x18\x04 \x01(\tR\rclientAddress\"+\n" +
 	"\x10RegisterResponse\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\"X\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\"\x7f\n" +
 	"\fLogInRequest\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\x12\x1a\n" +
 	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x16\n" +
-	"\x06device\x18\x03 \x01(\tR\x06device\"\xe5\x01\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\x12%\n" +
+	"\x0eclient_address\x18\x04 \x01(\tR\rclientAddress\"\xe5\x01\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
 	"\n" +
@@ -1840,11 +1870,12 @@ const file_coatcheck_auth_v1_auth_proto_rawDesc = "" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x129\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
-	"\rinside_ticket\x18\x04 \x01(\tR\finsideTicket\"^\n" +
+	"\rinside_ticket\x18\x04 \x01(\tR\finsideTicket\"\x85\x01\n" +
 	"\x12IssueTokensRequest\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\x12\x1a\n" +
 	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x16\n" +
-	"\x06device\x18\x03 \x01(\tR\x06device\"\x98\x01\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\x12%\n" +
+	"\x0eclient_address\x18\x04 \x01(\tR\rclientAddress\"\x98\x01\n" +
 	"\x06Tokens\x12!\n" +
 	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12F\n" +
 	"\x11access_expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0faccessExpiresAt\x12#\n" +

@@ -9,7 +9,7 @@
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
-//                      [invalid_user_id, invalid_email, invalid_password, invalid_operation_id]
+//                      [invalid_user_id, invalid_email, invalid_password, common_password, invalid_operation_id]
 //   UNAVAILABLE        the store or the replica is away, or too many passwords
 //                      are being hashed [overloaded]; retry as said at the RPC
 //   DEADLINE_EXCEEDED  as UNAVAILABLE
@@ -67,14 +67,17 @@ type AuthServiceClient interface {
 	VerifyGuestTicket(ctx context.Context, in *VerifyGuestTicketRequest, opts ...grpc.CallOption) (*VerifyGuestTicketResponse, error)
 	// Register makes a user under an id that the caller drew.
 	//
-	//	ALREADY_EXISTS [email_taken]  the address belongs to another user
+	//	ALREADY_EXISTS     [email_taken]             the address belongs to another user
+	//	RESOURCE_EXHAUSTED [too_many_registrations]  from this client address; RetryInfo says when there may be one
 	//
 	// Safe to retry with the same id: the id that has the address is answered OK.
 	Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*RegisterResponse, error)
 	// LogIn checks a password and starts a session. Unknown address and wrong
 	// password are one answer.
 	//
-	//	UNAUTHENTICATED [wrong_credentials]
+	//	UNAUTHENTICATED    [wrong_credentials]
+	//	RESOURCE_EXHAUSTED [too_many_logins, too_many_tries]  from this client address, or at
+	//	                   this account; RetryInfo says when there may be one
 	//
 	// Safe to retry: at worst a session that nobody uses is left to expire.
 	LogIn(ctx context.Context, in *LogInRequest, opts ...grpc.CallOption) (*LogInResponse, error)
@@ -123,8 +126,9 @@ type AuthServiceClient interface {
 	// ChangePassword sets a new password and ends every session of the user, in
 	// one step.
 	//
-	//	PERMISSION_DENIED [wrong_password]  the current password is not that one
-	//	NOT_FOUND         [no_such_user]
+	//	PERMISSION_DENIED  [wrong_password]  the current password is not that one
+	//	NOT_FOUND          [no_such_user]
+	//	RESOURCE_EXHAUSTED [too_many_tries]  at this user's password; RetryInfo says when there may be one
 	//
 	// Safe to retry under the same operation id.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
@@ -323,14 +327,17 @@ type AuthServiceServer interface {
 	VerifyGuestTicket(context.Context, *VerifyGuestTicketRequest) (*VerifyGuestTicketResponse, error)
 	// Register makes a user under an id that the caller drew.
 	//
-	//	ALREADY_EXISTS [email_taken]  the address belongs to another user
+	//	ALREADY_EXISTS     [email_taken]             the address belongs to another user
+	//	RESOURCE_EXHAUSTED [too_many_registrations]  from this client address; RetryInfo says when there may be one
 	//
 	// Safe to retry with the same id: the id that has the address is answered OK.
 	Register(context.Context, *RegisterRequest) (*RegisterResponse, error)
 	// LogIn checks a password and starts a session. Unknown address and wrong
 	// password are one answer.
 	//
-	//	UNAUTHENTICATED [wrong_credentials]
+	//	UNAUTHENTICATED    [wrong_credentials]
+	//	RESOURCE_EXHAUSTED [too_many_logins, too_many_tries]  from this client address, or at
+	//	                   this account; RetryInfo says when there may be one
 	//
 	// Safe to retry: at worst a session that nobody uses is left to expire.
 	LogIn(context.Context, *LogInRequest) (*LogInResponse, error)
@@ -379,8 +386,9 @@ type AuthServiceServer interface {
 	// ChangePassword sets a new password and ends every session of the user, in
 	// one step.
 	//
-	//	PERMISSION_DENIED [wrong_password]  the current password is not that one
-	//	NOT_FOUND         [no_such_user]
+	//	PERMISSION_DENIED  [wrong_password]  the current password is not that one
+	//	NOT_FOUND          [no_such_user]
+	//	RESOURCE_EXHAUSTED [too_many_tries]  at this user's password; RetryInfo says when there may be one
 	//
 	// Safe to retry under the same operation id.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)

@@ -1,0 +1,127 @@
+package auth
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"coatcheck/chassis/fault"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
+)
+
+// TestUnknownUsersTakeAsLong: how long a refusal takes does not tell whether there
+// is such a user. The 99 % interval of the difference of the medians, of log-ins in
+// turn, contains 0 or stays under 2 % of the median. A machine that has other things
+// to do makes the interval wide, and never moves it: so more is measured before the
+// test fails, or passes for want of knowing.
+func TestUnknownUsersTakeAsLong(t *testing.T) {
+	server, email := timed(t)
+	var known, unknown []time.Duration
+	for round := range 4 {
+		more, others := sample(t, server, email, 300)
+		known, unknown = append(known, more...), append(unknown, others...)
+		low, high := differenceOfMedians(known, unknown, 0.99)
+		t.Logf("after %d of each: %+.2f %% to %+.2f %% of %v", len(known), 100*low, 100*high, median(slices.Clone(known)))
+		if untold(low, high) && (high-low < 0.1 || round == 3) {
+			return
+		}
+	}
+	t.Error("unknown users can be told by the time that a refusal takes")
+}
+
+// TestTimeTells: the test above sees a service that does less for unknown users.
+func TestTimeTells(t *testing.T) {
+	server, email := timed(t)
+	cheaper := server.passwords.cost
+	cheaper.memory -= cheaper.memory / 4
+	server.passwords.decoy = encodePHC(cheaper, make([]byte, hashSalt), make([]byte, hashKey))
+	known, unknown := sample(t, server, email, 600)
+	if low, high := differenceOfMedians(known, unknown, 0.99); untold(low, high) {
+		t.Errorf("a quarter less work is not seen: %+.2f %% to %+.2f %%", 100*low, 100*high)
+	}
+}
+
+// timed returns a service whose hash is much cheaper than that of a shop, so that
+// it hides less of the rest; the way is the same.
+func timed(t *testing.T) (*Server, string) {
+	t.Helper()
+	server := newServer(t, startRedis(t).client(t), time.Now)
+	server.passwords = newHasher(1, cost{memory: 2 << 10, passes: 1, threads: 1})
+	email := newEmail()
+	_, err := server.Register(t.Context(), &authv1.RegisterRequest{UserId: newUserID(), Email: email, Password: goodPassword})
+	ok(t, err)
+	return server, email
+}
+
+// sample times n refusals of a known user and n of unknown ones, one of each in
+// turn, in an order that nobody knows.
+func sample(t *testing.T, server *Server, email string, n int) (known, unknown []time.Duration) {
+	t.Helper()
+	refuse := func(email string) time.Duration {
+		began := time.Now()
+		_, err := server.LogIn(context.Background(), &authv1.LogInRequest{Email: email, Password: "wrong password"})
+		took := time.Since(began)
+		want(t, err, fault.Unauthenticated, "wrong_credentials")
+		return took
+	}
+	for range n {
+		other := newEmail()
+		if rand.IntN(2) == 0 {
+			known = append(known, refuse(email))
+			unknown = append(unknown, refuse(other))
+		} else {
+			unknown = append(unknown, refuse(other))
+			known = append(known, refuse(email))
+		}
+	}
+	return known, unknown
+}
+
+// untold is the claim: the interval contains 0, or all of it is under 2 %.
+func untold(low, high float64) bool { return low <= 0 && high >= 0 || low > -0.02 && high < 0.02 }
+
+// differenceOfMedians returns the bootstrap interval of the difference of b's
+// median from a's, as parts of a's.
+func differenceOfMedians(a, b []time.Duration, level float64) (low, high float64) {
+	const resamples = 2000
+	drawn := func(from, into []time.Duration) float64 {
+		for i := range into {
+			into[i] = from[rand.IntN(len(from))]
+		}
+		return float64(median(into))
+	}
+	one, other := make([]time.Duration, len(a)), make([]time.Duration, len(b))
+	differences := make([]float64, resamples)
+	for i := range differences {
+		differences[i] = drawn(b, other) - drawn(a, one)
+	}
+	slices.Sort(differences)
+	whole := float64(median(slices.Clone(a)))
+	tail := int(float64(resamples) * (1 - level) / 2)
+	return differences[tail] / whole, differences[resamples-1-tail] / whole
+}
+
+// median sorts the values.
+func median(values []time.Duration) time.Duration {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// A difference of 8 % is seen through noise of 10 %, and one of half a percent is
+// none.
+func TestDifferenceOfMedians(t *testing.T) {
+	draw := func(shift float64) []time.Duration {
+		values := make([]time.Duration, 2000)
+		for i := range values {
+			values[i] = time.Duration(1e6 * (1 + shift + 0.1*rand.ExpFloat64()))
+		}
+		return values
+	}
+	for shift, want := range map[float64]bool{0.005: true, 0.08: false, -0.08: false} {
+		if low, high := differenceOfMedians(draw(0), draw(shift), 0.99); low > high || untold(low, high) != want {
+			t.Errorf("a difference of %v is seen as %v to %v", shift, low, high)
+		}
+	}
+}
