@@ -19,12 +19,12 @@ import (
 func TestUnknownUsersTakeAsLong(t *testing.T) {
 	server, email := timed(t)
 	var known, unknown []time.Duration
-	for round := range 4 {
+	for round := range 3 {
 		more, others := sample(t, server, email, 300)
 		known, unknown = append(known, more...), append(unknown, others...)
 		low, high := differenceOfMedians(known, unknown, 0.99)
 		t.Logf("after %d of each: %+.2f %% to %+.2f %% of %v", len(known), 100*low, 100*high, median(slices.Clone(known)))
-		if untold(low, high) && (high-low < 0.1 || round == 3) {
+		if untold(low, high) && (high-low < 0.1 || round == 2) {
 			return
 		}
 	}

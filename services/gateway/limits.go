@@ -19,6 +19,13 @@ import (
 // Whoever was not seen for the longest is forgotten first, and begins anew.
 const maxBuckets = 20_000
 
+// As net/http keeps them: any other spelling would cost memory. On the wire case is
+// nothing.
+const (
+	rateLimit       = "Ratelimit"
+	rateLimitPolicy = "Ratelimit-Policy"
+)
+
 // errRateLimited is made once: refusing must be cheap.
 var errRateLimited = fault.New(fault.Exhausted, "rate_limited", "Too many requests. Try again in a second; RateLimit-Policy says how many are taken.")
 
@@ -60,7 +67,7 @@ func newLimits(s Settings, reg prometheus.Registerer) *limits {
 // draft-ietf-httpapi-ratelimit-headers-10 has them.
 func (l *limits) address(h http.Header, client netip.Addr) error {
 	if l.policy != "" {
-		h.Set("RateLimit-Policy", l.policy)
+		h.Set(rateLimitPolicy, l.policy)
 	}
 	return l.addresses.count(h, client)
 }
@@ -107,12 +114,12 @@ func (b *buckets[K]) count(h http.Header, key K) error {
 	left, ok := b.take(key, time.Now())
 	var text [128]byte
 	line := text[:0]
-	if before := h.Get("RateLimit"); before != "" {
+	if before := h.Get(rateLimit); before != "" {
 		line = append(append(line, before...), ", "...)
 	}
 	line = append(append(append(line, '"'), b.name...), `";r=`...)
 	line = append(strconv.AppendInt(line, int64(max(left, 0)), 10), ";t=1"...) // more is there within a second
-	h.Set("RateLimit", string(line))
+	h.Set(rateLimit, string(line))
 	if !ok {
 		b.refused.Inc()
 		return errRateLimited

@@ -304,7 +304,7 @@ func BenchmarkCount(b *testing.B) {
 	b.Run("with headers", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			h.Del("RateLimit")
+			h.Del(rateLimit)
 			_ = l.address(h, proxies(nil).client(r))
 			_ = l.owner(h, "u_AAAAAAAAAAAAAAAAAAAAAA")
 		}

@@ -344,6 +344,9 @@ func (s *Store) since(key string) bool { return time.Now().Before(s.tries[key]) 
 
 // wait answers how long until there is a try in the bucket. s.mu is held.
 func (s *Store) wait(bucket string, l auth.Limit) time.Duration {
+	if !s.since(bucket) {
+		return 0
+	}
 	return max(time.Until(s.tries[bucket])-time.Duration(l.AtOnce-1)*l.Each, 0)
 }
 
