@@ -173,7 +173,7 @@ func TestServerBounds(t *testing.T) {
 // Slow clients are cut off, hold no slot, and others are served meanwhile.
 func TestSlowClients(t *testing.T) {
 	settings := testSettings()
-	settings.MaxInFlight, settings.RequestTimeout, settings.TryTimeout = 1, 150*time.Millisecond, 150*time.Millisecond
+	settings.MaxInFlight, settings.RequestTimeout, settings.TryTimeout = 1, 2*time.Second, 2*time.Second
 	s := newShopWith(t, settings, 1)
 	_, addr := s.listen(t, func(h *http.Server) { h.ReadHeaderTimeout, h.ReadTimeout = 300*time.Millisecond, 600*time.Millisecond })
 	c := s.remote(t, addr, nil)
