@@ -15,9 +15,17 @@ import (
 
 // Board is a dashboard.
 type Board struct {
-	UID    string
-	Title  string
-	Panels []panel
+	UID         string
+	Title       string
+	Panels      []panel
+	Annotations struct{ List []annotation }
+}
+
+// annotation is what is marked in all panels: the moments at which its query has
+// a value or, if that is one itself, the moment in it.
+type annotation struct {
+	Expr            string
+	UseValueForTime bool
 }
 
 type panel struct {
@@ -34,6 +42,12 @@ type panel struct {
 			}
 			Mappings []struct {
 				Options map[string]struct{ Text, Color string }
+			}
+			Thresholds struct {
+				Steps []struct {
+					Color string
+					Value *float64 // nil is from the bottom on
+				}
 			}
 		}
 	}
@@ -63,4 +77,15 @@ func (p panel) text(v float64) string {
 		}
 	}
 	return format(v, p.FieldConfig.Defaults.Unit, p.FieldConfig.Defaults.Decimals)
+}
+
+// colour is that of the last threshold that a value has reached.
+func (p panel) colour(v float64) string {
+	colour := "green"
+	for _, step := range p.FieldConfig.Defaults.Thresholds.Steps {
+		if step.Value == nil || v >= *step.Value {
+			colour = step.Color
+		}
+	}
+	return colour
 }

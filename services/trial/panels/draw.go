@@ -6,32 +6,36 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Sizes are in pixels; a dashboard is 24 columns wide.
 const (
 	column, unitHeight = 50, 34
 	gap                = 8
-	titleHeight        = 26
+	titleHeight        = 31
 	legendLine         = 15
 	axisWidth          = 58
-	letter             = 6.8 // of the legend, about
+	letter             = 7.2 // of the legend, about
 )
 
-var colours = []string{
-	"#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#5f9fe0", "#ba43a9", "#b7a6f0", "#508642", "#cca300",
-	"#447ebc", "#c15c17", "#d97c8b", "#70dbed", "#f9d9f9", "#9ac48a",
-}
+// style has a light and a dark side, of which whoever shows the picture takes the
+// one that fits. Lines are coloured by the classes c0 to c11.
+const style = `svg{--page:#f4f5f5;--panel:#fff;--rule:#dfe1e4;--text:#24292e;--soft:#646b73;--mark:#c4671b;--green:#2a8134;--yellow:#a67c00;--orange:#d05f00;--red:#cf2230;` +
+	`--0:#3d8b37;--1:#b88a00;--2:#2389a0;--3:#d0662a;--4:#c9302c;--5:#2f6fc4;--6:#9a2f8a;--7:#7b64c4;--8:#2f5f22;--9:#8a6d00;--10:#27538c;--11:#a2531b}` +
+	`@media(prefers-color-scheme:dark){svg{--page:#111217;--panel:#181b1f;--rule:#2c3036;--text:#ccccdc;--soft:#8e8ea0;--mark:#ff9830;--green:#73bf69;--yellow:#fade2a;--orange:#ff9830;--red:#f2495c;` +
+	`--0:#7eb26d;--1:#eab839;--2:#6ed0e0;--3:#ef843c;--4:#e24d42;--5:#5f9fe0;--6:#ca53b9;--7:#b7a6f0;--8:#629051;--9:#cca300;--10:#5a8fd0;--11:#d17c57}}` +
+	`text{font:11px system-ui,sans-serif;fill:var(--text)}.t{font-size:13px;font-weight:600}.r{font-size:15px;font-weight:600}` +
+	`.h{font-size:20px;font-weight:600}.a{fill:var(--soft);font-size:10px}.e{text-anchor:end}.v{font-size:24px;font-weight:600}` +
+	`.b{fill:var(--page)}.p{fill:var(--panel);stroke:var(--rule)}.g{stroke:var(--rule)}.m{fill:none;stroke:var(--mark);stroke-opacity:.35;stroke-dasharray:2 3}` +
+	`.l{fill:none;stroke:currentColor;stroke-width:1.5;stroke-linejoin:round}.f{fill:currentColor;fill-opacity:.3}.k{fill:currentColor}.o{fill:currentColor;fill-opacity:.7}` +
+	`.green{fill:var(--green)}.yellow{fill:var(--yellow)}.orange{fill:var(--orange)}.red{fill:var(--red)}` +
+	`.c0{color:var(--0)}.c1{color:var(--1)}.c2{color:var(--2)}.c3{color:var(--3)}.c4{color:var(--4)}.c5{color:var(--5)}.c6{color:var(--6)}.c7{color:var(--7)}.c8{color:var(--8)}.c9{color:var(--9)}.c10{color:var(--10)}.c11{color:var(--11)}`
 
-var stateColours = map[string]string{"green": "#73bf69", "yellow": "#fade2a", "orange": "#ff9830", "red": "#f2495c"}
-
-const style = `text{font:11px system-ui,sans-serif;fill:#ccccdc}.t{font-size:13px;font-weight:600}.r{font-size:15px;font-weight:600}` +
-	`.h{font-size:20px;font-weight:600}.a{fill:#8e8ea0;font-size:10px}.v{font-size:24px;font-weight:600;fill:#73bf69}` +
-	`.p{fill:#181b1f;stroke:#2c3036}.g{stroke:#2c3036}.l{fill:none;stroke-width:1.5;stroke-linejoin:round}`
+const colours = 12
 
 // canvas collects one picture.
 type canvas struct{ strings.Builder }
@@ -51,23 +55,50 @@ func (b Board) Draw(ctx context.Context, w io.Writer, prometheus string, r Range
 	const width, head = 24*column + gap, 40
 	c := &canvas{}
 	c.addf(`<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[2]d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="%[3]s"><style>%[4]s</style>`+
-		`<rect width="100%%" height="100%%" fill="#111217"/>`, width, height*unitHeight+head, html.EscapeString(b.Title), style)
+		`<rect class="b" width="100%%" height="100%%"/>`, width, height*unitHeight+head, html.EscapeString(b.Title), style)
 	c.text("h", gap, 27, b.Title)
-	c.text("a", float64(width)-250, 27, r.From.UTC().Format("2006-01-02 15:04:05")+" to "+r.To.UTC().Format("15:04:05")+" UTC")
+	c.text("a e", float64(width)-gap, 27, r.From.UTC().Format("2006-01-02 15:04:05")+" to "+r.To.UTC().Format("15:04:05")+" UTC")
+	marks, err := b.marks(ctx, prometheus, r)
+	if err != nil {
+		return err
+	}
 	for _, p := range b.Panels {
-		if err := draw(ctx, c, p, head, prometheus, r); err != nil {
+		if err := draw(ctx, c, p, head, prometheus, r, marks); err != nil {
 			return fmt.Errorf("%s: %s: %w", b.UID, p.Title, err)
 		}
 	}
 	c.addf("</svg>\n")
-	_, err := io.WriteString(w, c.String())
+	_, err = io.WriteString(w, c.String())
 	return err
+}
+
+// marks are the moments that annotations tell of, as shares of the range.
+func (b Board) marks(ctx context.Context, prometheus string, r Range) ([]float64, error) {
+	seen := map[float64]bool{}
+	for _, a := range b.Annotations.List {
+		lines, err := ask(ctx, prometheus, a.Expr, "", r)
+		if err != nil {
+			return nil, fmt.Errorf("%s: an annotation: %w", b.UID, err)
+		}
+		for _, l := range lines {
+			for _, pt := range l.points {
+				at := pt.at
+				if a.UseValueForTime {
+					at = (pt.value - float64(r.From.UnixMilli())) / float64(r.To.Sub(r.From).Milliseconds())
+				}
+				if at >= 0 && at <= 1 {
+					seen[at] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(seen)), nil
 }
 
 // box is the room of a panel, or of what is in it.
 type box struct{ x, y, w, h float64 }
 
-func draw(ctx context.Context, c *canvas, p panel, head float64, prometheus string, r Range) error {
+func draw(ctx context.Context, c *canvas, p panel, head float64, prometheus string, r Range, marks []float64) error {
 	at := box{float64(p.GridPos.X*column + gap), head + float64(p.GridPos.Y*unitHeight), float64(p.GridPos.W*column - gap), float64(p.GridPos.H*unitHeight - gap)}
 	if p.Type == "row" {
 		c.text("r", at.x, at.y+19, p.Title)
@@ -94,7 +125,7 @@ func draw(ctx context.Context, c *canvas, p panel, head float64, prometheus stri
 	case p.Type == "table":
 		p.table(c, inner, lines)
 	default:
-		p.plot(c, inner, lines, r)
+		p.plot(c, inner, lines, r, marks)
 	}
 	c.addf("</g>\n")
 	return nil
@@ -105,7 +136,8 @@ func (p panel) stat(c *canvas, b box, lines []line) {
 	each := b.w / float64(len(lines))
 	for i, l := range lines {
 		x := b.x + float64(i)*each
-		c.text("v", x, b.y+b.h/2+4, p.text(l.points[len(l.points)-1].value))
+		last := l.points[len(l.points)-1].value
+		c.text("v "+p.colour(last), x, b.y+b.h/2+4, p.text(last))
 		if len(lines) > 1 {
 			c.text("a", x, b.y+b.h-2, strings.TrimPrefix(l.name, "coatcheck-"))
 		}
@@ -124,7 +156,7 @@ func legend(c *canvas, b box, lines []line) box {
 	}
 	var entries []entry
 	for i, l := range lines {
-		width := 18 + letter*float64(len([]rune(l.name)))
+		width := 22 + letter*float64(len([]rune(l.name)))
 		if x+width > b.x+b.w && x > b.x {
 			x, row = b.x, row+1
 		}
@@ -139,7 +171,7 @@ func legend(c *canvas, b box, lines []line) box {
 	top := b.y + b.h - float64(rows*legendLine)
 	for _, e := range entries {
 		y := top + float64(e.row*legendLine) + 12
-		c.addf(`<rect x="%.1f" y="%.1f" width="9" height="3" fill="%s"/>`, e.x, y-5, colours[e.i%len(colours)])
+		c.addf(`<rect class="k c%d" x="%.1f" y="%.1f" width="9" height="3"/>`, e.i%colours, e.x, y-5)
 		c.text("", e.x+13, y, e.name)
 	}
 	b.h -= float64(rows*legendLine) + 4
@@ -147,7 +179,7 @@ func legend(c *canvas, b box, lines []line) box {
 }
 
 // plot draws lines, stacked areas or bars.
-func (p panel) plot(c *canvas, b box, lines []line, r Range) {
+func (p panel) plot(c *canvas, b box, lines []line, r Range, marks []float64) {
 	b = legend(c, b, lines)
 	b.y, b.h = b.y+6, b.h-6
 	stacked := p.FieldConfig.Defaults.Custom.Stacking.Mode == "normal"
@@ -178,19 +210,25 @@ func (p panel) plot(c *canvas, b box, lines []line, r Range) {
 	for i := range 5 {
 		v := low + (high-low)*float64(i)/4
 		c.addf(`<line class="g" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, b.x, b.x+b.w, y(v), y(v))
-		c.addf(`<text class="a" text-anchor="end" x="%.1f" y="%.1f">%s</text>`, b.x-5, y(v)+3, html.EscapeString(format(v, unit, nil)))
+		c.text("a e", b.x-5, y(v)+3, format(v, unit, nil))
 	}
-	for i := range 4 {
-		at := float64(i) / 4
-		c.text("a", x(at), b.y+b.h+12, r.From.Add(r.To.Sub(r.From)/4*time.Duration(i)).UTC().Format("15:04:05"))
+	for at, clock := range r.ticks(b.w) {
+		c.text("a", x(at), b.y+b.h+12, clock)
+	}
+	if len(marks) > 0 {
+		c.addf(`<path class="m" d="`)
+		for _, at := range marks {
+			c.addf("M%.0f %.0fv%.0f", x(at), b.y, b.h)
+		}
+		c.addf(`"/>`)
 	}
 	step := r.Step.Seconds() / r.To.Sub(r.From).Seconds()
 	for i, l := range lines {
-		colour := colours[i%len(colours)]
+		colour := i % colours
 		if bars {
 			for _, pt := range l.points {
 				bottom := base[i][pt.at]
-				c.addf(`<rect fill="%s" fill-opacity=".7" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, colour, x(pt.at), y(bottom+pt.value), max(1, min(step*b.w*.8, b.x+b.w-x(pt.at))), y(bottom)-y(bottom+pt.value))
+				c.addf(`<rect class="o c%d" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, colour, x(pt.at), y(bottom+pt.value), max(1, min(step*b.w*.8, b.x+b.w-x(pt.at))), y(bottom)-y(bottom+pt.value))
 			}
 			continue
 		}
@@ -209,12 +247,16 @@ func (p panel) plot(c *canvas, b box, lines []line, r Range) {
 			}
 			if stacked {
 				area := path.String()
-				for _, pt := range slices.Backward(run) {
+				for j, pt := range slices.Backward(run) {
+					if p.FieldConfig.Defaults.Custom.LineInterpolation == "stepAfter" && j < len(run)-1 {
+						area += fmt.Sprintf("V%.1fH%.1f", y(base[i][pt.at]), x(pt.at))
+						continue
+					}
 					area += fmt.Sprintf("L%.1f %.1f", x(pt.at), y(base[i][pt.at]))
 				}
-				c.addf(`<path fill="%s" fill-opacity=".35" d="%sZ"/>`, colour, area)
+				c.addf(`<path class="f c%d" d="%sZ"/>`, colour, area)
 			}
-			c.addf(`<path class="l" stroke="%s" d="%s"/>`, colour, path.String())
+			c.addf(`<path class="l c%d" d="%s"/>`, colour, path.String())
 		}
 	}
 }
@@ -236,7 +278,7 @@ func (p panel) states(c *canvas, b box, lines []line) {
 	colour := map[string]string{}
 	for _, m := range p.FieldConfig.Defaults.Mappings {
 		for value, o := range m.Options {
-			colour[value] = cmp.Or(stateColours[o.Color], o.Color)
+			colour[value] = o.Color
 		}
 	}
 	const names = 80
@@ -258,8 +300,8 @@ func (p panel) states(c *canvas, b box, lines []line) {
 				end = l.points[k].at + step
 			}
 			left, right := b.x+names+pt.at*(b.w-names), b.x+names+min(1, end)*(b.w-names)
-			c.addf(`<rect fill="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"><title>%s</title></rect>`,
-				cmp.Or(colour[fmt.Sprint(pt.value)], "#888"), left, y+2, max(1, right-left), row-4, html.EscapeString(p.text(pt.value)))
+			c.addf(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"><title>%s</title></rect>`,
+				html.EscapeString(colour[fmt.Sprint(pt.value)]), left, y+2, max(1, right-left), row-4, html.EscapeString(p.text(pt.value)))
 		}
 	}
 }

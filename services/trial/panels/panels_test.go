@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestGap(t *testing.T) {
 	torn := `{"metric": {"name": "one"}, "values": [[1000000, "1"], [1000005, "1"], [1000015, "1"], [1000020, "1"]]}`
 	for series, want := range map[string]int{whole: 1, torn: 2} {
 		svg := picture(t, board("timeseries", "s", "x"), prometheus(t, func(string) string { return series }))
-		if got := strings.Count(svg, `<path class="l"`); got != want {
+		if got := strings.Count(svg, `<path class="l `); got != want {
 			t.Errorf("%d lines, want %d", got, want)
 		}
 	}
@@ -119,7 +120,7 @@ func TestStates(t *testing.T) {
 	svg := picture(t, b, prometheus(t, func(string) string {
 		return `{"metric": {"name": "one"}, "values": [[1000000, "1"], [1000005, "1"], [1000010, "2"], [1000040, "1"]]}`
 	}))
-	if strings.Count(svg, "<title>ready</title>") != 2 || strings.Count(svg, "<title>draining</title>") != 1 || !strings.Contains(svg, stateColours["orange"]) {
+	if strings.Count(svg, "<title>ready</title>") != 2 || strings.Count(svg, "<title>draining</title>") != 1 || !strings.Contains(svg, `class="orange"`) {
 		t.Errorf("ready, draining, a gap, ready again:\n%s", svg)
 	}
 }
@@ -155,5 +156,56 @@ func TestFormat(t *testing.T) {
 	}
 	if got := ceiling(300<<20, "bytes"); got != 400<<20 {
 		t.Errorf("ceiling of 300 MiB is %g", got)
+	}
+}
+
+// TestMarks: an annotation is marked in each plot, at its own time or at the one in its value.
+func TestMarks(t *testing.T) {
+	b := board("timeseries", "s", "x")
+	b.Annotations.List = []annotation{{"started", true}, {"under_way", false}}
+	url := prometheus(t, func(query string) string {
+		switch query {
+		case "started": // one within the range, twice; one before it
+			return `{"metric": {}, "values": [[1000000, "999990000"], [1000020, "1000015000"], [1000025, "1000015000"]]}`
+		case "under_way":
+			return `{"metric": {}, "values": [[1000030, "1"]]}`
+		}
+		return `{"metric": {"name": "one"}, "values": [[1000000, "1"], [1000005, "1"]]}`
+	})
+	svg := picture(t, b, url)
+	_, marks, _ := strings.Cut(svg, `<path class="m" d="`)
+	marks, _, _ = strings.Cut(marks, `"`)
+	// The plot is 514 wide and begins at 76.
+	if marks = regexp.MustCompile(`v\d+`).ReplaceAllString(marks, ""); marks != "M204 77M333 77" {
+		t.Errorf("marks at %s", marks)
+	}
+}
+
+// TestThresholds: a value has the colour of the last threshold that it has reached.
+func TestThresholds(t *testing.T) {
+	for value, want := range map[string]string{"0": "green", "0.05": "red"} {
+		b := board("stat", "short", "x")
+		one := 0.01
+		steps := &b.Panels[0].FieldConfig.Defaults.Thresholds.Steps
+		for _, v := range []*float64{nil, &one} {
+			*steps = append(*steps, struct {
+				Color string
+				Value *float64
+			}{map[bool]string{true: "green", false: "red"}[v == nil], v})
+		}
+		if svg := picture(t, b, prometheus(t, func(string) string { return `{"metric": {}, "values": [[1000000, "` + value + `"]]}` })); !strings.Contains(svg, `class="v `+want+`"`) {
+			t.Errorf("%s is not %s:\n%s", value, want, svg)
+		}
+	}
+}
+
+// TestTicks: the clock is shown at round moments, in as much room as it needs.
+func TestTicks(t *testing.T) {
+	var got []string
+	for at, clock := range (Range{From: time.Unix(1_000_003, 0), To: time.Unix(1_000_063, 0)}).ticks(312) {
+		got = append(got, fmt.Sprintf("%.2f %s", at, clock))
+	}
+	if want := "[0.28 13:47:00 0.62 13:47:20]"; fmt.Sprint(got) != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math"
 	"net/http"
 	"net/url"
@@ -20,6 +21,29 @@ type Range struct {
 	From, To time.Time
 	// Step is from one value to the next, and Scrape how often Prometheus asked.
 	Step, Scrape time.Duration
+}
+
+// ticks are round moments of the range, as many as a plot of that width has room
+// for: as shares of the range, with what a clock shows.
+func (r Range) ticks(width float64) iter.Seq2[float64, string] {
+	const room = 62
+	length := r.To.Sub(r.From)
+	every := length
+	for _, round := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second,
+		time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour} {
+		if length.Seconds()/round.Seconds()*room <= width {
+			every = round
+			break
+		}
+	}
+	return func(yield func(float64, string) bool) {
+		for at := r.From.Truncate(every); at.Before(r.To); at = at.Add(every) {
+			share := at.Sub(r.From).Seconds() / length.Seconds()
+			if share >= 0 && share <= 1-50/width && !yield(share, at.UTC().Format("15:04:05")) {
+				return
+			}
+		}
+	}
 }
 
 // line is one series of an answer.
