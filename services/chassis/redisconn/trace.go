@@ -9,7 +9,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Trace makes each command of rdb a span. It does nothing without a tracer.
+// Trace makes each command of rdb a span of the request that it is for. What the
+// service asks for itself, as a scrape does, is no trace. It does nothing without
+// a tracer.
 func Trace(rdb redis.UniversalClient, tracer trace.Tracer) {
 	if tracer != nil {
 		rdb.AddHook(spans{tracer})
@@ -34,6 +36,9 @@ func (s spans) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 }
 
 func (s spans) span(ctx context.Context, command string, send func(context.Context) error) error {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return send(ctx)
+	}
 	ctx, span := s.tracer.Start(ctx, command, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("db.system.name", "redis"),
 		attribute.String("db.operation.name", command),
