@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -99,6 +102,27 @@ func TestProblem(t *testing.T) {
 	}
 	if got.Get("X-Content-Type-Options") != "nosniff" || got.Get("Served-By") != "gateway-1" {
 		t.Errorf("headers %v", got.Header)
+	}
+}
+
+// TestRequestsAreNamed: a problem names the line of the log that tells of it, by
+// the client's own trace if there is one.
+func TestRequestsAreNamed(t *testing.T) {
+	s := newShop(t)
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewJSONHandler(&log, nil))
+	const own = "0af7651916cd43dd8448eb211c80319c"
+	seen := map[string]bool{"": true}
+	for _, headers := range [][]string{nil, nil, {"Traceparent: 00-" + own + "-b7ad6b7169203331-01"}} {
+		log.Reset()
+		name, _ := s.client(t).want(404, "no_such_route", "GET", "/v1/nothing", "", headers...).json(t)["trace_id"].(string)
+		if seen[name] || (name == own) != (headers != nil) || !regexp.MustCompile("^[0-9a-f]{32}$").MatchString(name) {
+			t.Errorf("%q: the request is named %q", headers, name)
+		}
+		seen[name] = true
+		if !strings.Contains(log.String(), `"trace_id":"`+name+`","code":"no_such_route"`) {
+			t.Errorf("the log names %s nowhere: %s", name, log.String())
+		}
 	}
 }
 

@@ -115,21 +115,20 @@ func (g *Gateway) observe(a *answer, r *http.Request, start time.Time) {
 	measure.Observe(r.Context(), g.metrics.duration.WithLabelValues(route, method), took.Seconds())
 
 	level := g.settings.RequestLogLevel
-	attrs := [...]slog.Attr{
-		slog.String("method", method),
-		slog.String("route", route),
-		slog.Int("status", status),
-		slog.Duration("duration", took),
-		{}, // left out if empty
-	}
+	var failure slog.Attr
 	switch {
 	case route == "/livez" || route == "/readyz": // there, 503 is an answer and not a failure
 		level = slog.LevelDebug
 	case a.err != nil && status >= 500:
 		level = slog.LevelError
-		attrs[4] = slog.Any("err", a.err)
+		failure = slog.Any("err", a.err)
 	case a.err != nil:
-		attrs[4] = slog.String("code", toRefusal(a.err).code)
+		failure = slog.String("code", toRefusal(a.err).code)
 	}
-	g.log.LogAttrs(r.Context(), level, "request", attrs[:]...)
+	if !g.log.Enabled(r.Context(), level) {
+		return
+	}
+	// A record has room for five; empty ones are left out.
+	g.log.LogAttrs(r.Context(), level, "request",
+		slog.String("method", method), slog.String("route", route), slog.Int("status", status), slog.Duration("duration", took), a.named(r.Context()), failure)
 }

@@ -11,8 +11,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"coatcheck/chassis/fault"
-	"coatcheck/chassis/tracing"
 )
 
 // retryAfter is what 429 and 503 ask a client to wait at least.
@@ -141,8 +142,9 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.code == "invalid_session" {
 		g.clearCookie(w, g.cookies.session)
 	}
+	var id string
 	if a, ok := w.(*answer); ok {
-		a.err = err
+		a.err, id = err, a.id.String()
 	}
 	body, err := json.Marshal(problem{
 		Type:     "about:blank",
@@ -151,7 +153,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		Detail:   p.detail,
 		Instance: r.URL.EscapedPath(),
 		Code:     p.code,
-		TraceID:  tracing.ID(r.Context()),
+		TraceID:  id,
 		Cart:     p.cart,
 	})
 	if err != nil {
@@ -169,13 +171,14 @@ func (g *Gateway) recover(a *answer, r *http.Request) {
 	if p == http.ErrAbortHandler || a.status != 0 {
 		panic(http.ErrAbortHandler) // the answer is begun: only a cut says that it is not whole
 	}
-	g.log.ErrorContext(r.Context(), "panic", "route", a.route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	g.log.ErrorContext(r.Context(), "panic", "route", a.route, a.named(r.Context()), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	g.fail(a, r, fault.New(fault.Internal, "internal", "Something went wrong on our side."))
 }
 
 // answer remembers what was answered, for the log and the metrics.
 type answer struct {
 	http.ResponseWriter
+	id     trace.TraceID // names the request in the log and in a problem
 	status int
 	route  string
 	err    error

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/tracing"
 )
 
 // handler is a plain HTTP handler that leaves errors to the caller, who answers them.
@@ -68,7 +69,7 @@ func (g *Gateway) newMux() *http.ServeMux {
 
 // ServeHTTP answers one request, whatever it is, and counts and logs it.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w}
+	a := &answer{ResponseWriter: w, id: tracing.Name(r)}
 	g.metrics.inFlight.Inc()
 	defer g.observe(a, r, time.Now())
 	defer g.recover(a, r)

@@ -12,9 +12,11 @@ package tracing
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"strings"
@@ -159,4 +161,23 @@ func ID(ctx context.Context) string {
 		return ""
 	}
 	return span.TraceID().String()
+}
+
+// Name is the id by which logs and answers name a request: that of its trace or,
+// where the shop is not traced, that of the client's own trace if it sent one as
+// W3C has it, else a new one.
+func Name(r *http.Request) trace.TraceID {
+	if span := trace.SpanContextFromContext(r.Context()); span.HasTraceID() {
+		return span.TraceID()
+	}
+	if r.Header.Get("Traceparent") != "" {
+		sent := trace.SpanContextFromContext(w3c.Extract(context.Background(), propagation.HeaderCarrier(r.Header)))
+		if sent.HasTraceID() {
+			return sent.TraceID()
+		}
+	}
+	var id trace.TraceID
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64())
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64()|1) // all zeros would be none
+	return id
 }

@@ -140,3 +140,37 @@ func BenchmarkHTTP(b *testing.B) {
 		})
 	}
 }
+
+// TestName: a request has a name whether or not the shop is traced: its own
+// trace's, the client's, or a new one where the client sent none or nonsense.
+func TestName(t *testing.T) {
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	seen := map[string]bool{}
+	for _, header := range []string{"", "", "nonsense", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-" + strings.ToUpper(id) + "-b7ad6b7169203331-01", "00-" + id + "-b7ad6b7169203331"} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Traceparent", header)
+		name := Name(r)
+		if !name.IsValid() || name.String() == id || seen[name.String()] {
+			t.Errorf("%q: %s", header, name)
+		}
+		seen[name.String()] = true
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Traceparent", "00-"+id+"-b7ad6b7169203331-00")
+	if got := Name(r).String(); got != id {
+		t.Errorf("the client's trace is %s, the request's name %s", id, got)
+	}
+	own := trace.TraceID{15: 7}
+	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: own, SpanID: trace.SpanID{7: 1}}))
+	if got := Name(r.WithContext(ctx)); got != own {
+		t.Errorf("traced as %s, named %s", own, got)
+	}
+}
+
+// TestNameCost: a name of its own costs a request no allocation.
+func TestNameCost(t *testing.T) {
+	r := httptest.NewRequest("GET", "/", nil)
+	if got := testing.AllocsPerRun(1000, func() { _ = Name(r) }); got > 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}
