@@ -23,6 +23,9 @@ help: ## this list
 demo: build redis $(if $(WATCH),prometheus) ## a trial: traffic and faults of every kind for little more than a minute, a verdict, a report in .run/trial/demo
 	@$(BIN)/trial run $(if $(WATCH),-watch helm/coatcheck)
 
+watch: $(BIN)/trial ## the trial that runs, in this terminal (make demo in another); the page that it names shows more
+	@$(BIN)/trial watch
+
 up: build redis $(if $(WATCH),prometheus) ## open a shop on http://127.0.0.1:PORT (PORT=8080); WATCH=1: with a Prometheus and the alerts
 	@$(BIN)/trial up -port $(PORT) $(if $(WATCH),-watch helm/coatcheck)
 
@@ -77,9 +80,9 @@ test-chart: build $(BIN)/helm $(BIN)/helm3 ## the chart there: install, helm tes
 test-manifests: go redis prometheus $(BIN)/helm $(BIN)/helm3 $(BIN)/kube-score ## the chart in every shape, and the manifests; no cluster
 	GOWORK=off go -C helm/test vet ./... && GOWORK=off go -C helm/test test -count=1 ./...
 
-pictures: build redis prometheus ## the README's pictures: two dashboards of a demo, drawn by trial run -watch
-	@$(BIN)/trial run -watch helm/coatcheck
-	@cp .run/trial/demo/dashboards/{overview,survive}.svg .github/
+pictures: build redis prometheus ## the README's pictures: dashboards of a trial in which replicas die, drawn by trial run -watch
+	@$(BIN)/trial run -scenario processes -watch helm/coatcheck -dir .run/trial/pictures
+	@cp .run/trial/pictures/dashboards/{trial,overview,survive}.svg .github/
 
 test-dashboards: build redis prometheus ## every alert fires and stays quiet; every panel has data of a shop under load and faults; 3 minutes
 	GOWORK=off go -C helm/test/watch vet ./... && GOWORK=off go -C helm/test/watch test -count=1 ./...
@@ -208,4 +211,4 @@ clean: ## remove what was built; shops that run and their data stay
 
 .PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
   test-chart test-manifests test-dashboards test-browser pictures fix-manifests verify-manifests verify-kind reproducible shellcheck \
-  go help demo trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean
+  go help demo watch trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean

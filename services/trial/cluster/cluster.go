@@ -106,7 +106,7 @@ func (c *Cluster) Close() {
 // Sample is the pods as they are now. Those that are to go are not Ready.
 func (c *Cluster) Sample(at time.Duration) *history.Pods {
 	s := &history.Pods{At: at, All: map[string]int{}, Ready: map[string][]string{}}
-	for _, p := range c.list() {
+	for _, p := range c.Pods() {
 		s.All[p.Part]++
 		if p.Ready && !p.Terminating {
 			s.Ready[p.Part] = append(s.Ready[p.Part], p.Name)
@@ -115,8 +115,8 @@ func (c *Cluster) Sample(at time.Duration) *history.Pods {
 	return s
 }
 
-// list returns the pods that were last seen, by name.
-func (c *Cluster) list() []Pod {
+// Pods are those that were last seen, by name.
+func (c *Cluster) Pods() []Pod {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return sorted(c.pods)
@@ -138,7 +138,7 @@ func (c *Cluster) await(ctx context.Context, done func([]Pod) bool) error {
 		c.mu.Lock()
 		changed := c.changed
 		c.mu.Unlock()
-		if done(c.list()) {
+		if done(c.Pods()) {
 			return nil
 		}
 		select {

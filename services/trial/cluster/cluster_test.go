@@ -38,7 +38,7 @@ type record struct {
 	most  int
 }
 
-func (r *record) begin(time.Time) func(fault.Fault, error) {
+func (r *record) begin(time.Time, fault.Fault) func(fault.Fault, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.under++

@@ -269,14 +269,14 @@ func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 		return err
 	}
 	nodes := slices.DeleteFunc(strings.Fields(out), func(node string) bool {
-		return !slices.ContainsFunc(c.list(), func(pod Pod) bool { return pod.Node == node })
+		return !slices.ContainsFunc(c.Pods(), func(pod Pod) bool { return pod.Node == node })
 	})
 	if len(nodes) == 0 {
 		return errors.New("no worker runs a pod of the shop")
 	}
 	node := nodes[p.rng.IntN(len(nodes))]
 	h.Name, h.Target, h.Class = fmt.Sprintf("node %s stopped for %v", node, nodeAway), node, history.Outage
-	hasRedis := slices.ContainsFunc(c.list(), func(pod Pod) bool { return pod.Part == Redis })
+	hasRedis := slices.ContainsFunc(c.Pods(), func(pod Pod) bool { return pod.Part == Redis })
 	h.Began = time.Now()
 	if err := sh(ctx, c.options.NodeStop, node); err != nil {
 		return err

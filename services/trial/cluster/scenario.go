@@ -70,9 +70,9 @@ func (p *plan) shuffle(steps []step) []step {
 
 // Run makes the faults of a scenario until more says no (which is asked before
 // each), its end, or the first that went wrong. For every fault begin is called
-// with the time at which it began, and what that returns when it is over, from
-// any goroutine.
-func (c *Cluster) Run(ctx context.Context, scenario string, seed uint64, more func() bool, begin func(time.Time) func(fault.Fault, error)) error {
+// with the time at which it began and what it is, and what that returns when it
+// is over, from any goroutine.
+func (c *Cluster) Run(ctx context.Context, scenario string, seed uint64, more func() bool, begin func(time.Time, fault.Fault) func(fault.Fault, error)) error {
 	r, ok := Rhythms()[scenario]
 	if !ok {
 		return fmt.Errorf("the scenario %q is not for a cluster", scenario)
@@ -80,7 +80,7 @@ func (c *Cluster) Run(ctx context.Context, scenario string, seed uint64, more fu
 	return c.run(ctx, r, seed, more, begin)
 }
 
-func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bool, begin func(time.Time) func(fault.Fault, error)) error {
+func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bool, begin func(time.Time, fault.Fault) func(fault.Fault, error)) error {
 	p := &plan{source(seed)}
 	open := make(chan error, 64)
 	under := 0
@@ -103,10 +103,10 @@ func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bo
 				if h.Began.IsZero() {
 					h.Began = time.Now()
 				}
-				begin(h.Began)(h.Fault, err)
+				begin(h.Began, h.Fault)(h.Fault, err)
 				return err
 			}
-			ended := begin(h.Began)
+			ended := begin(h.Began, h.Fault)
 			made++
 			under++
 			go func() {

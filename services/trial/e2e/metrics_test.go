@@ -14,13 +14,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
 	"coatcheck/chassis/measuretest"
+	"coatcheck/trial/history"
 	"coatcheck/trial/local"
 	"coatcheck/trial/promise"
+	"coatcheck/trial/traffic"
+	"coatcheck/trial/watch"
 )
 
 var update = flag.Bool("update", false, "write the page of the metrics")
@@ -34,7 +38,7 @@ Made by ` + "`make fix-metrics`" + ` from what the running services export; not 
 
 Every pod exports them on its admin port, ` + "`:9100/metrics`" + `. Each histogram has classic buckets and, for a Prometheus that scrapes native histograms, a native one too.
 Where requests are traced, histograms carry exemplars with their ` + "`trace_id`" + `. No label holds what a client wrote, so a pod stays under 1,500 series. Beside these there are
-those of the Go runtime and the process, as ` + "`go_…` and `process_…`" + `.
+those of the Go runtime and the process, as ` + "`go_…` and `process_…`" + `. A trial exports its own where it is shown (` + "`trial run -listen`" + `); histograms have classic buckets there.
 `
 
 // TestMetricsPage: the page lists the metrics of running services, all of them,
@@ -61,9 +65,23 @@ func TestMetricsPage(t *testing.T) {
 			if strings.HasPrefix(f.GetName(), "go_") || strings.HasPrefix(f.GetName(), "process_") {
 				continue
 			}
-			row := fmt.Sprintf("| `%s` | %s | %s | %s |", f.GetName(), strings.ToLower(f.GetType().String()), labelsOf(f), f.GetHelp())
+			row := rowOf(f)
 			services[row] = append(services[row], p.Role)
 		}
+	}
+	// A trial has its own, while it runs.
+	reg := prometheus.NewRegistry()
+	show := watch.New()
+	defer show.Begin(history.Run{Scenario: "demo"}, func() traffic.Live { return traffic.Live{} }, func() []watch.Replica {
+		return []watch.Replica{{Role: local.Cart, Name: "cart-1", State: local.Running}}
+	})()
+	reg.MustRegister(show.Collector())
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		rows["trial"] = append(rows["trial"], rowOf(f))
 	}
 	for row, of := range services {
 		slices.Sort(of)
@@ -115,6 +133,10 @@ func scrape(t *testing.T, admin string) (families map[string]*dto.MetricFamily, 
 		}
 	}
 	return families, series
+}
+
+func rowOf(f *dto.MetricFamily) string {
+	return fmt.Sprintf("| `%s` | %s | %s | %s |", f.GetName(), strings.ToLower(f.GetType().String()), labelsOf(f), f.GetHelp())
 }
 
 func labelsOf(f *dto.MetricFamily) string {

@@ -76,6 +76,9 @@ type Options struct {
 	// Watch, if set, is a folder with a folder rules, such as the chart, and has a
 	// Prometheus run beside the shop that evaluates them and scrapes whoever runs.
 	Watch string
+	// Trial, if set, is where a trial of this shop shows its metrics, host:port,
+	// for that Prometheus to scrape too.
+	Trial string
 	// Env holds settings of a role's processes that go before the shop's own:
 	// {"cart": {"COATCHECK_MAX_LINES=1000"}}.
 	Env map[string][]string

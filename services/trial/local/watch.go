@@ -126,6 +126,9 @@ func (s *Shop) saveTargets() error {
 		Labels  map[string]string `json:"labels"`
 	}
 	groups := []group{}
+	if s.options.Trial != "" {
+		groups = append(groups, group{[]string{s.options.Trial}, map[string]string{"job": "coatcheck-trial", "namespace": watchNamespace}})
+	}
 	for _, c := range s.children {
 		if c.Admin != "" && c.State != Stopped {
 			groups = append(groups, group{[]string{c.Admin}, map[string]string{"job": "coatcheck-" + c.Role, "namespace": watchNamespace}})

@@ -63,9 +63,10 @@ func targets(t *testing.T, o Options) []string {
 // TestTargetsFollowReplicas: whoever runs or is back in a moment is scraped, and nobody else.
 func TestTargetsFollowReplicas(t *testing.T) {
 	o := watchOptions(t)
-	o.Spares = 1
+	o.Spares, o.Trial = 1, "127.0.0.1:9"
 	shop := open(t, o)
 	want := func(but ...string) (all []string) {
+		all = append(all, "local coatcheck-trial "+o.Trial)
 		for _, p := range shop.Processes() {
 			if p.Admin != "" && !slices.Contains(but, p.Name) {
 				all = append(all, "local coatcheck-"+p.Role+" "+p.Admin)

@@ -53,9 +53,9 @@ type groups struct {
 
 func writePage(w io.Writer, c *counts, t *twin) error {
 	funcs := template.FuncMap{
-		"number": number, "percent": percent, "lines": lines, "class": className, "lower": strings.ToLower,
+		"number": Number, "percent": percent, "lines": lines, "class": className, "lower": strings.ToLower,
 		"clock":   func(s float64) string { return clock(seconds(s)) },
-		"took":    func(s float64) string { return latency(seconds(s)) },
+		"took":    func(s float64) string { return Latency(seconds(s)) },
 		"time3":   func(s float64) string { return fmt.Sprintf("%.3f", s) },
 		"inc":     func(i int) int { return i + 1 },
 		"maybe":   maybe,
@@ -100,7 +100,7 @@ func facts(t *twin) []fact {
 		{Name: "Started", Value: t.Run.Started.UTC().Format("2 January 2006, 15:04:05 UTC")},
 		{Name: "Scenario", Value: t.Run.Scenario},
 		{Name: "Seed", Value: fmt.Sprint(t.Run.Seed)},
-		{Name: "Traffic", Value: fmt.Sprintf("%g requests a second for %s", t.Run.RatePerSecond, length(seconds(t.Run.LengthSeconds)))},
+		{Name: "Traffic", Value: fmt.Sprintf("%g requests a second for %s", t.Run.RatePerSecond, Length(seconds(t.Run.LengthSeconds)))},
 		{Name: "Shop", Value: t.Run.Target},
 		{Name: "Machine", Value: t.Run.Machine},
 		{Name: "Version", Value: t.Run.Version},
@@ -119,15 +119,15 @@ func cards(t *twin) []card {
 	}
 	failedNote := "outside outages"
 	if f.FaultsOutage > 0 {
-		failedNote = fmt.Sprintf("outside outages; %s while Redis or the network was away", number(f.FailedInOutages))
+		failedNote = fmt.Sprintf("outside outages; %s while Redis or the network was away", Number(f.FailedInOutages))
 	}
 	cards := []card{
-		{"Acknowledged changes", number(f.AcknowledgedChanges), "of " + plural(f.Requests, "request", "requests"), ""},
-		{"Lost", number(f.Lost), "acknowledged changes that were gone", zero(f.Lost)},
-		{"Doubled", number(f.Doubled), "changes that were applied twice", zero(f.Doubled)},
-		{"Failed logical requests", number(f.FailedLogical), failedNote, zero(f.FailedLogical)},
-		{"Retried", number(f.RetriedRequests), fmt.Sprintf("requests; %s of %s attempts failed", number(f.FailedAttempts), number(f.Attempts)), ""},
-		{"Faults", number(f.Faults), fmt.Sprintf("%s hidden, %s gateway, %s outage", number(f.FaultsHidden), number(f.FaultsGateway), number(f.FaultsOutage)), ""},
+		{"Acknowledged changes", Number(f.AcknowledgedChanges), "of " + plural(f.Requests, "request", "requests"), ""},
+		{"Lost", Number(f.Lost), "acknowledged changes that were gone", zero(f.Lost)},
+		{"Doubled", Number(f.Doubled), "changes that were applied twice", zero(f.Doubled)},
+		{"Failed logical requests", Number(f.FailedLogical), failedNote, zero(f.FailedLogical)},
+		{"Retried", Number(f.RetriedRequests), fmt.Sprintf("requests; %s of %s attempts failed", Number(f.FailedAttempts), Number(f.Attempts)), ""},
+		{"Faults", Number(f.Faults), fmt.Sprintf("%s hidden, %s gateway, %s outage", Number(f.FaultsHidden), Number(f.FaultsGateway), Number(f.FaultsOutage)), ""},
 		{"p99 after a kill", maybe(f.P99AfterKillSeconds), "within 5 s; when quiet " + maybe(f.P99QuietSeconds), ""},
 	}
 	if t.End.TotalCPUSeconds > 0 {
@@ -143,5 +143,5 @@ func maybe(s *float64) string {
 	if s == nil {
 		return "–"
 	}
-	return latency(time.Duration(*s * float64(time.Second)))
+	return Latency(time.Duration(*s * float64(time.Second)))
 }

@@ -194,7 +194,7 @@ func steps(top float64) []float64 {
 	return values
 }
 
-func plain(v float64) string { return number(int(v)) }
+func plain(v float64) string { return Number(int(v)) }
 
 func (tl *timeline) rates() panel {
 	const height = 190
@@ -206,7 +206,7 @@ func (tl *timeline) rates() panel {
 	ticks := steps(top)
 	y := func(v float64) float64 { return height * (1 - v/ticks[len(ticks)-1]) }
 	s := newSVG("rates", "Answers a second", fmt.Sprintf("Logical requests that ended, by second and outcome: %s ok, %s refused, %s failed, %s unknown.",
-		number(total.ok), number(total.refused), number(total.failed), number(total.unknown)), height)
+		Number(total.ok), Number(total.refused), Number(total.failed), Number(total.unknown)), height)
 	tl.bands(s, height)
 	labels := grid(s, height, ticks, y, plain)
 	layers := []struct {
@@ -262,7 +262,7 @@ func (tl *timeline) latencies() panel {
 	y := func(v float64) float64 {
 		return height * (1 - (math.Log10(max(v, ticks[0]))-low)/(high-low))
 	}
-	s := newSVG("latency", "Latency", fmt.Sprintf("Median and 99th percentile of the time from the first attempt to the last answer, by second, on a logarithmic scale; the highest 99th percentile is %s.", latency(most)), height)
+	s := newSVG("latency", "Latency", fmt.Sprintf("Median and 99th percentile of the time from the first attempt to the last answer, by second, on a logarithmic scale; the highest 99th percentile is %s.", Latency(most)), height)
 	tl.bands(s, height)
 	labels := grid(s, height, ticks, y, func(v float64) string {
 		if v < 1 {
@@ -433,7 +433,7 @@ func (tl *timeline) lanes() panel {
 		}
 		x, class := tl.x(f.StartSeconds), className(f.Class)
 		w, top := max(3, tl.x(f.StartSeconds+f.DurationSeconds)-x), float64(at*row)
-		s.rect("fault "+class, x, top+5, w, row-10, fmt.Sprintf("%d. %s, from %s, for %s", i+1, f.Name, clock(seconds(f.StartSeconds)), latency(seconds(f.DurationSeconds))))
+		s.rect("fault "+class, x, top+5, w, row-10, fmt.Sprintf("%d. %s, from %s, for %s", i+1, f.Name, clock(seconds(f.StartSeconds)), Latency(seconds(f.DurationSeconds))))
 		if pattern := map[string]string{"gateway": "hatch", "outage": "dots"}[class]; pattern != "" {
 			fmt.Fprintf(s, `<rect fill="url(#%s)" x="%s" y="%s" width="%s" height="%d" pointer-events="none"/>`, pattern, f1(x), f1(top+5), f1(w), row-10)
 		}
@@ -512,7 +512,7 @@ func (tl *timeline) series() series {
 	for _, b := range tl.bins {
 		p50, p99 := "–", "–"
 		if b.answered {
-			p50, p99 = latency(b.p50), latency(b.p99)
+			p50, p99 = Latency(b.p50), Latency(b.p99)
 		}
 		s.OK, s.Refused, s.Failed, s.Unknown = append(s.OK, b.ok), append(s.Refused, b.refused), append(s.Failed, b.failed), append(s.Unknown, b.unknown)
 		s.Attempts, s.Retries = append(s.Attempts, b.failedAttempts), append(s.Retries, b.retries)

@@ -1,5 +1,4 @@
-// Package report shows a trial: a page and its JSON twin when it is over, a
-// view in the terminal while it runs.
+// Package report shows a trial that is over: a page and its JSON twin.
 //
 // The hazard is a report that judges, or that flatters. Whether something was
 // lost is the check's word and is given; what is counted here is counted from

@@ -10,8 +10,8 @@ import (
 	"coatcheck/trial/history"
 )
 
-// number writes an integer with a comma between thousands.
-func number(n int) string {
+// Number writes an integer with a comma between thousands.
+func Number(n int) string {
 	s := strconv.Itoa(n)
 	start := len(s) % 3
 	if n < 0 {
@@ -27,8 +27,8 @@ func number(n int) string {
 	return b.String()
 }
 
-// latency writes a duration with three digits, as in "8.21 ms".
-func latency(d time.Duration) string {
+// Latency writes a duration with three digits, as in "8.21 ms".
+func Latency(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
 		return strconv.FormatInt(d.Microseconds(), 10) + " µs"
@@ -57,8 +57,8 @@ func clock(d time.Duration) string {
 	return fmt.Sprintf("%d:%04.1f", d/time.Minute, (d % time.Minute).Seconds())
 }
 
-// length writes how long something was meant to be: "90 s", "20 min".
-func length(d time.Duration) string {
+// Length writes how long something was meant to be: "90 s", "20 min".
+func Length(d time.Duration) string {
 	if d >= 2*time.Minute && d%time.Minute == 0 {
 		return strconv.Itoa(int(d/time.Minute)) + " min"
 	}
@@ -90,9 +90,9 @@ func natural(a, b string) int {
 
 func plural(n int, one, many string) string {
 	if n == 1 {
-		return number(n) + " " + one
+		return Number(n) + " " + one
 	}
-	return number(n) + " " + many
+	return Number(n) + " " + many
 }
 
 func lines(ls []history.Line) string {

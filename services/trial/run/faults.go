@@ -26,8 +26,8 @@ func (t *trial) makeFaults(ctx context.Context) {
 	}
 	if t.Target != "" {
 		for t.Command != "" && time.Now().Before(until) {
-			ok := t.make(ctx, t.Every, func() (fault.Fault, error) { return fault.Command(ctx, t.Command, t.Class) })
-			if !ok {
+			known := fault.Fault{Name: "fault command", Kind: fault.Other, Class: t.Class}
+			if !t.make(ctx, known, t.Every, func() (fault.Fault, error) { return fault.Command(ctx, t.Command, t.Class) }) {
 				return
 			}
 		}
@@ -39,7 +39,7 @@ func (t *trial) makeFaults(ctx context.Context) {
 			return
 		}
 		made++
-		if !t.make(ctx, f.Gap, func() (fault.Fault, error) { return f, f.Inject(ctx, t.env) }) {
+		if !t.make(ctx, f, f.Gap, func() (fault.Fault, error) { return f, f.Inject(ctx, t.env) }) {
 			return
 		}
 	}
@@ -66,9 +66,11 @@ func (t *trial) enough(made int) bool {
 	return made >= l.faults && t.across.Load() >= int64(2*l.acrossKills)
 }
 
-// begin is called with when a fault began; what it returns, when it is over.
-func (t *trial) begin(at time.Time) (ended func(fault.Fault, error)) {
-	r := history.Fault{Start: at.Sub(t.start), InFlight: t.traffic.InFlight()}
+// begin is called when a fault began, with what is known of it by then; what it
+// returns, when it is over.
+func (t *trial) begin(at time.Time, known fault.Fault) (ended func(fault.Fault, error)) {
+	r := history.Fault{Name: known.Name, Kind: known.Kind, Target: known.Target, Class: known.Class, Start: at.Sub(t.start), InFlight: t.traffic.InFlight()}
+	over := t.watch.Fault(r)
 	return func(f fault.Fault, err error) {
 		r.Name, r.Kind, r.Target, r.Class, r.End = f.Name, f.Kind, f.Target, f.Class, time.Since(t.start)
 		if err != nil {
@@ -78,7 +80,7 @@ func (t *trial) begin(at time.Time) (ended func(fault.Fault, error)) {
 			t.across.Add(int64(r.InFlight))
 		}
 		t.history.Write(history.Record{Fault: &r})
-		t.view.fault(r)
+		over(r)
 	}
 }
 
@@ -97,10 +99,10 @@ func (t *trial) samplePods() (stop func()) {
 	return func() { cancel(); samples.Wait() }
 }
 
-// make makes a fault, records it, leaves the shop alone for a while, and tells
-// whether there may be another.
-func (t *trial) make(ctx context.Context, gap time.Duration, happen func() (fault.Fault, error)) bool {
-	ended := t.begin(time.Now())
+// make makes a fault of which so much is known, records it, leaves the shop alone
+// for a while, and tells whether there may be another.
+func (t *trial) make(ctx context.Context, known fault.Fault, gap time.Duration, happen func() (fault.Fault, error)) bool {
+	ended := t.begin(time.Now(), known)
 	f, err := happen()
 	ended(f, err)
 	return err == nil && pause(ctx, gap)

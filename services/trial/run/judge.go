@@ -24,13 +24,19 @@ type Verdict = report.Verdict
 // Judge checks the history in the file, writes report.html and report.json
 // beside it, and prints what came out, the verdict in the last line.
 func Judge(path string, out io.Writer) (Verdict, error) {
+	verdict, _, err := judge(path, out)
+	return verdict, err
+}
+
+// judge answers the verdict in a line, too.
+func judge(path string, out io.Writer) (Verdict, string, error) {
 	limits, wrong, err := limitsOf(path)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	v, err := check.Check(path, limits)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if share := v.Figures.TrialCPU; share > mostCPU {
 		wrong = append(wrong, fmt.Sprintf("the trial itself took %.0f %% of the machine, of at most %.0f %%", 100*share, 100*mostCPU))
@@ -49,11 +55,11 @@ func Judge(path string, out io.Writer) (Verdict, error) {
 		verdict = report.Inconclusive
 	}
 	if err := report.Write(filepath.Dir(path), path, input(verdict, v)); err != nil {
-		return verdict, err
+		return verdict, v.Line, err
 	}
 	summary(out, v)
 	fmt.Fprintf(out, "report  %s\n%s\n", filepath.Join(filepath.Dir(path), "report.html"), v.Line)
-	return verdict, nil
+	return verdict, v.Line, nil
 }
 
 // limitsOf are what a trial such as the one in the file must have shown, and

@@ -24,6 +24,7 @@ import (
 	"coatcheck/trial/history"
 	"coatcheck/trial/local"
 	"coatcheck/trial/traffic"
+	"coatcheck/trial/watch"
 )
 
 const (
@@ -67,6 +68,9 @@ type Options struct {
 	Class   history.Class
 	Every   time.Duration
 
+	// Listen is where the trial is shown while it runs, host:port; "" is nowhere.
+	Listen string
+
 	Out io.Writer
 }
 
@@ -76,19 +80,42 @@ func Run(ctx context.Context, o Options) (Verdict, error) {
 	if o.Length == 0 {
 		o.Length = o.Scenario.Length
 	}
+	dir, err := filepath.Abs(o.Dir) // the shop's processes have a folder of their own
+	if err != nil {
+		return "", fmt.Errorf("the trial's folder: %w", err)
+	}
+	o.Dir = dir
 	unlock, err := prepare(o.Dir)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
+	w := watch.New()
+	address := ""
+	if o.Listen != "" {
+		server, err := watch.Serve(w, o.Listen, o.Dir)
+		if err != nil {
+			return "", err
+		}
+		defer server.Close()
+		address = server.Addr()
+		fmt.Fprintf(o.Out, "watch it: %s\n", server.URL())
+	}
 	path := filepath.Join(o.Dir, "history.jsonl")
-	if err := record(ctx, o, path); err != nil {
+	if err := record(ctx, o, path, w, address); err != nil {
+		w.End("", err.Error())
 		if o.Target == "" {
 			err = fmt.Errorf("%w\n  logs: %s", err, filepath.Join(o.Dir, "shop", "log"))
 		}
 		return "", err
 	}
-	return Judge(path, o.Out)
+	w.Do("judging what was answered")
+	verdict, line, err := judge(path, o.Out)
+	if err != nil {
+		line = err.Error()
+	}
+	w.End(verdict, line)
+	return verdict, err
 }
 
 // prepare makes the folder and takes it for this process.
@@ -104,7 +131,7 @@ func prepare(dir string) (unlock func(), err error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("another trial runs in %s: choose another folder with -dir", dir)
 	}
-	for _, old := range []string{"shop", "dashboards", "history.jsonl", "report.html", "report.json"} {
+	for _, old := range []string{"shop", "dashboards", "history.jsonl", "report.html", "report.json", watch.AddressFile} {
 		if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
 			return nil, fmt.Errorf("the trial's folder: %w", err)
 		}
@@ -121,9 +148,12 @@ type trial struct {
 	traffic *traffic.Traffic
 	env     fault.Env
 	cluster *cluster.Cluster // nil if the scenario is not for one
-	view    *view
+	watch   *watch.Watch
+	log     io.Writer    // what is written while the trial is shown
 	settled atomic.Bool  // the last fault is over, and so is what came after it
 	across  atomic.Int64 // requests that were in flight at kills
+	calm    time.Time    // the end of the traffic
+	boards  boards       // if Watch is set
 }
 
 // more tells whether there is to be more traffic after Length.
@@ -134,12 +164,14 @@ func (t *trial) more() bool {
 	return !t.settled.Load() || t.traffic.Live().Changes < least(t.Scenario.Name, t.Length, t.Rate).changes
 }
 
-// record runs traffic and faults and writes their history.
-func record(ctx context.Context, o Options, path string) (err error) {
-	t := &trial{Options: o}
+// record runs traffic and faults and writes their history. address is where the
+// trial's own metrics are, "" if nowhere.
+func record(ctx context.Context, o Options, path string, w *watch.Watch, address string) (err error) {
+	t := &trial{Options: o, watch: w}
 	target := o.Target
 	if target == "" {
-		shop, network, err := open(ctx, o)
+		w.Do("opening the shop")
+		shop, network, err := open(ctx, o, address)
 		if err != nil {
 			return err
 		}
@@ -148,7 +180,7 @@ func record(ctx context.Context, o Options, path string) (err error) {
 		t.env = fault.Env{Shop: shop, Network: network}
 		target = "http://" + shop.Address()
 		if o.Watch != "" {
-			fmt.Fprintf(o.Out, "Prometheus watches it: http://%s\n", t.watch())
+			fmt.Fprintf(o.Out, "Prometheus watches it: http://%s\n", t.prometheus())
 		}
 	}
 	if o.Scenario.Cluster {
@@ -158,30 +190,38 @@ func record(ctx context.Context, o Options, path string) (err error) {
 		defer t.cluster.Close()
 	}
 	t.start = time.Now()
-	t.history, err = history.Create(path, history.Run{
+	run := history.Run{
 		Started: t.start, Scenario: o.Scenario.Name, Seed: o.Seed, Target: target, Rate: o.Rate, Length: o.Length,
 		Machine: fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0)), Version: version(),
-	})
-	if err != nil {
+	}
+	if t.history, err = history.Create(path, run); err != nil {
 		return err
 	}
-	t.view = newView(o.Out, o.Length)
+	w.Do("registering the shoppers")
 	t.traffic, err = traffic.New(ctx, traffic.Options{
 		Target: target, Rate: o.Rate, Length: o.Length, More: t.more, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers(o.Rate),
 		Sink: func(op *history.Op) {
 			t.history.Write(history.Record{Op: op})
-			t.view.op(op)
+			w.Op(op)
 		},
 	})
 	if err != nil {
 		return err
 	}
-	t.view.follow(t.traffic.Live)
-	t.view.Start()
-	defer t.view.Stop()
+	rest := w.Begin(run, t.traffic.Live, t.replicas())
+	defer rest()
+	terminal := watch.NewTerminal(o.Out, nil, nil)
+	t.log = terminal
+	defer w.Tell(terminal)()
 
 	before := cpu()
 	t.began = time.Now()
+	if o.Watch != "" {
+		if t.boards, err = readBoards(o.Watch, t.prometheus(), t.began); err != nil {
+			return err
+		}
+		w.Draws(t.boards.names(), t.boards.live)
+	}
 	stopSampling := func() {}
 	if t.cluster != nil {
 		stopSampling = t.samplePods()
@@ -198,25 +238,27 @@ func record(ctx context.Context, o Options, path string) (err error) {
 	if err != nil {
 		return err
 	}
+	t.calm = time.Now()
 	end := history.End{OwnCPU: cpu() - before, TotalCPU: float64(runtime.GOMAXPROCS(0)) * time.Since(t.began).Seconds()}
-	t.view.do("reading every cart and order")
+	w.Do("reading every cart and order")
 	if err := t.traffic.Finish(ctx); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		// What was not read, the checks miss.
-		fmt.Fprintf(t.view, "%v\n", err)
+		fmt.Fprintf(t.log, "%v\n", err)
 	}
-	if t.Watch != "" {
-		if err := t.draw(ctx); err != nil {
+	if o.Watch != "" {
+		if err := t.boards.write(ctx, filepath.Join(o.Dir, "dashboards"), t.calm); err != nil {
 			return err
 		}
+		fmt.Fprintf(t.log, "dashboards %s\n", filepath.Join(o.Dir, "dashboards", "*.svg"))
 	}
 	end.At, end.Missed = time.Since(t.start), t.traffic.Live().Missed
 	return t.history.Close(end)
 }
 
 // open starts a shop of the trial's own.
-func open(ctx context.Context, o Options) (*local.Shop, *fault.Network, error) {
+func open(ctx context.Context, o Options, address string) (*local.Shop, *fault.Network, error) {
 	file := filepath.Join(o.Dir, "shop", "catalogue.json")
 	if err := writeCatalogue(file); err != nil {
 		return nil, nil, err
@@ -224,7 +266,7 @@ func open(ctx context.Context, o Options) (*local.Shop, *fault.Network, error) {
 	network := fault.NewNetwork()
 	options := local.Options{
 		State: filepath.Join(o.Dir, "shop"), Bin: o.Bin, Gateways: replicas, Auths: replicas, Carts: replicas,
-		Spares: o.Scenario.Spares, RestartDelay: restartDelay, Watch: o.Watch,
+		Spares: o.Scenario.Spares, RestartDelay: restartDelay, Watch: o.Watch, Trial: address,
 		Env: map[string][]string{
 			local.Cart: {"COATCHECK_CATALOGUE_FILE=" + file},
 			// Since the replicas share this machine's cores.

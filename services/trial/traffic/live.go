@@ -18,8 +18,10 @@ type Live struct {
 	Broken   int // attempts that got no answer, or 502, 503, 504
 	Missed   int // requests that were due while too many waited; not sent
 	Changes  int // changes of carts that were acknowledged
-	// Latency is from when each request was due until it was over.
+	// Latency is from when each request was due until it was over, and Took the
+	// sum of that.
 	Latency Histogram
+	Took    time.Duration
 }
 
 func (l *Live) count(op *history.Op, latency time.Duration) {
@@ -41,7 +43,8 @@ func (l *Live) count(op *history.Op, latency time.Duration) {
 	default:
 		l.Unknown++
 	}
-	l.Latency.add(latency)
+	l.Latency.Add(latency)
+	l.Took += latency
 }
 
 // changes tells whether the request is to change a cart.
@@ -71,7 +74,8 @@ func (t *Traffic) InFlight() int {
 // microsecond to about a minute. It is a value: two can be subtracted.
 type Histogram [8 * 24]uint32
 
-func (h *Histogram) add(d time.Duration) {
+// Add counts one.
+func (h *Histogram) Add(d time.Duration) {
 	us := uint64(max(1, d.Microseconds()))
 	shift := max(0, bits.Len64(us)-4)
 	h[min(uint64(shift)*8+us>>shift, uint64(len(h)-1))]++
@@ -85,6 +89,24 @@ func (h Histogram) Sub(earlier Histogram) Histogram {
 	return h
 }
 
+// Below returns how many durations were shorter than d, which is rounded down to
+// a bound of a bucket.
+func (h Histogram) Below(d time.Duration) (n int) {
+	for i, count := range h {
+		if bound(i) >= d {
+			break
+		}
+		n += int(count)
+	}
+	return n
+}
+
+// bound is the longest duration in a bucket.
+func bound(i int) time.Duration {
+	shift := max(0, i/8-1)
+	return time.Duration((i-shift*8+1)<<shift-1) * time.Microsecond
+}
+
 // Quantile returns the upper bound of the bucket that q (0 to 1) of all
 // durations reach; 0 if there is none.
 func (h Histogram) Quantile(q float64) time.Duration {
@@ -95,8 +117,7 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	rank := max(1, int(q*float64(total)+0.5))
 	for i, n := range h {
 		if rank -= int(n); rank <= 0 && total > 0 {
-			shift := max(0, i/8-1)
-			return time.Duration((i-shift*8+1)<<shift-1) * time.Microsecond
+			return bound(i)
 		}
 	}
 	return 0

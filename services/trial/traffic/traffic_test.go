@@ -651,7 +651,7 @@ func TestHistogram(t *testing.T) {
 		t.Error("a quantile of nothing")
 	}
 	for i := range 1000 {
-		h.add(time.Duration(i+1) * time.Millisecond)
+		h.Add(time.Duration(i+1) * time.Millisecond)
 	}
 	for q, want := range map[float64]time.Duration{0.5: 500 * time.Millisecond, 0.99: 990 * time.Millisecond, 1: time.Second} {
 		if got := h.Quantile(q); got < want || got > want*9/8 {
@@ -659,8 +659,20 @@ func TestHistogram(t *testing.T) {
 		}
 	}
 	before := h
-	h.add(time.Hour)
+	h.Add(time.Hour)
 	if got := h.Sub(before).Quantile(0.5); got < time.Minute {
 		t.Errorf("an hour counts as %v", got)
+	}
+}
+
+func TestBelow(t *testing.T) {
+	var h Histogram
+	for _, d := range []time.Duration{time.Microsecond, 1023 * time.Microsecond, 1024 * time.Microsecond, 2 * time.Second, 2 * time.Hour} {
+		h.Add(d)
+	}
+	for d, want := range map[time.Duration]int{0: 0, 2 * time.Microsecond: 1, 1024 * time.Microsecond: 2, 1152 * time.Microsecond: 3, time.Second: 3, 3 * time.Second: 4, time.Hour: 5} {
+		if got := h.Below(d); got != want {
+			t.Errorf("%d below %v, want %d", got, d, want)
+		}
 	}
 }

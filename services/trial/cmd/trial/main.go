@@ -1,6 +1,7 @@
 // Command trial runs a whole shop on this machine, and shows what it stands:
 //
 //	trial run                 traffic and faults, then a verdict and a report
+//	trial watch [WHERE]       shows one that runs
 //	trial scenarios           which faults there are to choose from
 //	trial check FILE          judges a history again
 //	trial compare             measures five ways to keep state
@@ -42,7 +43,7 @@ var (
 // once they are parsed.
 type command struct {
 	about string
-	args  string // that it takes beside flags; "[NAME...]" is any number
+	args  string // that it takes beside flags; "[NAME]" is one at most, "[NAME...]" any number
 	flags func(*flag.FlagSet) func(ctx context.Context, args []string) error
 }
 
@@ -65,6 +66,7 @@ func main() {
 func commands() map[string]command {
 	return map[string]command{
 		"run":         {"traffic and faults, then a verdict and a report", "", runFlags},
+		"watch":       {"show a trial that runs: the one there is, or the one at WHERE, a URL or a folder", "[WHERE]", watchFlags},
 		"scenarios":   {"list the scenarios of run", "", scenarioFlags},
 		"check":       {"judge a history again", "FILE", checkFlags},
 		"compare":     {"measure five ways to keep state", "", compareFlags},
@@ -93,7 +95,7 @@ func dispatch(ctx context.Context, args []string) error {
 	}
 	do := c.flags(set)
 	_ = set.Parse(args[1:])
-	if !strings.HasSuffix(c.args, "...]") && set.NArg() != len(strings.Fields(c.args)) {
+	if n, named := set.NArg(), len(strings.Fields(c.args)); n != named && !strings.HasSuffix(c.args, "...]") && !(n == 0 && strings.HasPrefix(c.args, "[")) {
 		set.Usage()
 		os.Exit(exitUsage)
 	}

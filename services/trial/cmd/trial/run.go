@@ -26,6 +26,7 @@ func runFlags(set *flag.FlagSet) func(context.Context, []string) error {
 	set.StringVar(&o.Dir, "dir", "", "folder for the history, the report and the shop's logs (default .run/trial/SCENARIO beside the binaries' folder); what an earlier trial left there is replaced")
 	set.StringVar(&o.Bin, "bin", folder(), "folder of the binaries gateway, auth and cart")
 	set.StringVar(&o.Watch, "watch", "", "run a Prometheus beside the shop, with the rules in this folder, such as helm/coatcheck, and draw its dashboards into DIR/dashboards")
+	set.StringVar(&o.Listen, "listen", "127.0.0.1:0", "where the trial is shown while it runs, as a page and as metrics; port 0 is any free one, \"\" is nowhere. trial watch finds it")
 	set.StringVar(&o.Target, "target", "", "URL of a shop that runs already, instead of one of the trial's own")
 	set.StringVar(&o.Cluster.Namespace, "namespace", "", "with -target and a scenario for a cluster: the shop's namespace; kubectl finds the cluster as it always does")
 	set.StringVar(&o.Cluster.Kubectl, "kubectl", "kubectl", "which kubectl")
