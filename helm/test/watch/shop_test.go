@@ -19,6 +19,7 @@ import (
 	"coatcheck/trial/history"
 	"coatcheck/trial/local"
 	"coatcheck/trial/traffic"
+	"coatcheck/trial/watch"
 )
 
 // steady are metrics that may stay as they are in a good run, with the reason.
@@ -33,27 +34,41 @@ var steady = map[string]string{
 	"redis_aof_last_bgrewrite_status":   "the disk is well",
 	"redis_evicted_keys_total":          "or carts are lost",
 	"redis_expired_keys_total":          "the shortest life of a key is ten minutes",
+	"coatcheck_trial_lines_lost_total":  "or carts are lost",
 }
 
 // quiet is how long the shop is watched before anybody comes.
 const quiet = 12 * time.Second
 
 // TestShop opens a shop with a Prometheus beside it, lets customers in, makes
-// every fault of the trial's demo, and then asks everything that the dashboards
-// ask. At last Redis is held down, and the alert for it must fire.
+// every fault of the trial's demo, all of it shown as a trial shows itself, and
+// then asks everything that the dashboards ask. At last Redis is held down, and the alert for it must fire.
 func TestShop(t *testing.T) {
-	shop, network := open(t)
+	show := watch.New()
+	shown, err := watch.Serve(show, "127.0.0.1:0", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(shown.Close)
+	shop, network := open(t, shown.Addr())
 	began := time.Now()
 	prometheus := server(t, shop)
 	time.Sleep(quiet)
 
 	customers, err := traffic.New(t.Context(), traffic.Options{
 		Target: "http://" + shop.Address(), Rate: 60, Length: 20 * time.Second, Shoppers: 20, Hot: 1, Seed: 1,
-		More: func() bool { return t.Context().Err() == nil }, Sink: func(*history.Op) {},
+		More: func() bool { return t.Context().Err() == nil }, Sink: show.Op,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	rest := show.Begin(history.Run{Scenario: "demo"}, customers.Live, func() (all []watch.Replica) {
+		for _, p := range shop.Processes() {
+			all = append(all, watch.Replica{Role: p.Role, Name: p.Name, State: p.State})
+		}
+		return all
+	})
+	t.Cleanup(rest)
 	ctx, leave := context.WithCancel(t.Context())
 	gone := make(chan struct{})
 	go func() {
@@ -71,9 +86,12 @@ func TestShop(t *testing.T) {
 	}
 	faults := 0
 	for f := range demo.Faults(1, shop.Processes()) {
+		made := history.Fault{Name: f.Name, Target: f.Target, Class: f.Class}
+		over := show.Fault(made)
 		if err := f.Inject(ctx, fault.Env{Shop: shop, Network: network}); err != nil {
 			t.Fatal(err)
 		}
+		over(made)
 		faults++
 		time.Sleep(f.Gap)
 	}
@@ -143,12 +161,13 @@ func TestShop(t *testing.T) {
 }
 
 // open opens a shop as the trial does: three of each and a spare, and a network that can be cut.
-func open(t *testing.T) (*local.Shop, *fault.Network) {
+// trial is where the trial's own metrics are.
+func open(t *testing.T, trial string) (*local.Shop, *fault.Network) {
 	t.Helper()
 	network := fault.NewNetwork()
 	t.Cleanup(network.Close)
 	shop, err := local.Start(local.Options{
-		State: filepath.Join(t.TempDir(), "shop"), Bin: filepath.Join(repository, ".bin"), Watch: chart,
+		State: filepath.Join(t.TempDir(), "shop"), Bin: filepath.Join(repository, ".bin"), Watch: chart, Trial: trial,
 		Gateways: 3, Auths: 3, Carts: 3, Spares: 1, RestartDelay: 300 * time.Millisecond, Through: network.Through,
 		Env: map[string][]string{local.Auth: {"COATCHECK_MAX_PASSWORD_HASHES=1"}},
 	})
