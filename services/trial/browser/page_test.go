@@ -22,7 +22,7 @@ import (
 // else meanwhile.
 const patience = 40 * time.Second
 
-// page is a tab on a shop. Whatever a test does, it must ask nobody but that
+// page is a tab on a shop, or on a trial of one. Whatever a test does, it must ask nobody but that
 // shop, break no policy and throw no error.
 type page struct {
 	t    *testing.T
@@ -35,19 +35,23 @@ type page struct {
 	faults   []string
 }
 
+// stocked holds when the storefront shows its shelf and a cart.
+const stocked = `document.querySelectorAll('#products li').length > 0 && document.getElementById('version').textContent !== '–'`
+
 // open opens a tab in a profile of its own.
 func open(t *testing.T, base string) *page {
 	t.Helper()
-	return openIn(t, chromium, base, chromedp.WithNewBrowserContext())
+	return openIn(t, chromium, base, stocked, chromedp.WithNewBrowserContext())
 }
 
 // another opens a further tab with the same tickets.
 func (p *page) another() *page {
 	p.t.Helper()
-	return openIn(p.t, p.ctx, p.base)
+	return openIn(p.t, p.ctx, p.base, stocked)
 }
 
-func openIn(t *testing.T, parent context.Context, base string, options ...chromedp.ContextOption) *page {
+// openIn waits until loaded holds.
+func openIn(t *testing.T, parent context.Context, base, loaded string, options ...chromedp.ContextOption) *page {
 	t.Helper()
 	p := &page{t: t, base: base}
 	ctx, cancel := context.WithTimeout(parent, 3*time.Minute)
@@ -63,7 +67,7 @@ func openIn(t *testing.T, parent context.Context, base string, options ...chrome
 	// As if each were in front: several are open at once.
 	call(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	p.do(chromedp.Navigate(base + "/"))
-	p.until(`document.querySelectorAll('#products li').length > 0 && document.getElementById('version').textContent !== '–'`)
+	p.until(loaded)
 	return p
 }
 

@@ -1,5 +1,6 @@
 // Package browser_test shops in a real Chromium, on the page that the shipped
-// gateway serves, in a real shop of several replicas that the tests break.
+// gateway serves, in a real shop of several replicas that the tests break; and
+// watches a real trial on the page that it serves.
 //
 // It is a module of its own, so that what drives the browser is in no build list
 // of the services.
