@@ -131,6 +131,9 @@ func TestMetricsCost(t *testing.T) {
 	if got := testing.AllocsPerRun(1000, observed(t, slog.New(slog.DiscardHandler))); got > 1 {
 		t.Errorf("the metrics of a request take %v allocations, want 1 at most", got)
 	}
+	if got := testing.AllocsPerRun(1000, observed(t, slog.New(slog.NewJSONHandler(io.Discard, nil)))); got > 2 {
+		t.Errorf("with the log line they take %v allocations, want 2 at most", got)
+	}
 }
 
 func BenchmarkObserve(b *testing.B) {
