@@ -39,7 +39,7 @@ func startRedis(t *testing.T) *redisServer {
 // so that each script is one command.
 func (s *redisServer) client(t *testing.T, hooks ...redis.Hook) redis.UniversalClient {
 	t.Helper()
-	rdb := redisconn.Open(redisconn.Settings{Addrs: []string{s.Addr}, PoolSize: 16, Timeout: 2 * time.Second}, prometheus.NewRegistry())
+	rdb := redisconn.Open(redisconn.Settings{Addrs: []string{s.Addr}, PoolSize: 16, Timeout: 2 * time.Second}, prometheus.NewRegistry(), nil)
 	t.Cleanup(func() { _ = rdb.Close() })
 	files, err := scripts.ReadDir(".")
 	if err != nil {

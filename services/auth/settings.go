@@ -8,6 +8,7 @@ import (
 	"coatcheck/chassis"
 	"coatcheck/chassis/config"
 	"coatcheck/chassis/redisconn"
+	"coatcheck/chassis/rpc"
 )
 
 // Settings are all of the auth service's settings.
@@ -16,6 +17,10 @@ type Settings struct {
 	Redis redisconn.Settings
 	// Addr is where the service listens.
 	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
+	TLS  rpc.TLSSettings
+	// TLSClients are the names in the certificates of those who may call; with none,
+	// any of the authority's may.
+	TLSClients []string `env:"TLS_CLIENTS"`
 	// SigningKeys are Ed25519 private keys (PKCS #8, PEM), one or more: the
 	// first signs, all check. A key that no longer signs must stay for as long
 	// as the longest-lived ticket it has signed. The file may change at any time,

@@ -16,6 +16,10 @@ type Settings struct {
 	Redis redisconn.Settings
 	// Addr is where gRPC is served.
 	Addr string `env:"GRPC_ADDR" envDefault:":9090"`
+	TLS  rpc.TLSSettings
+	// TLSClients are the names in the certificates of those who may call; with none,
+	// any of the authority's may.
+	TLSClients []string `env:"TLS_CLIENTS"`
 	// AuthAddr is where auth is asked for the keys that it signs tickets with; a
 	// target as rpc.ValidTarget has them.
 	AuthAddr string `env:"AUTH_ADDR,required"`

@@ -36,6 +36,7 @@ type Settings struct {
 	// spreads users' connections learns of a drain later than gRPC clients do.
 	DrainDelay time.Duration `env:"DRAIN_DELAY" envDefault:"10s"`
 	HTTPAddr   string        `env:"HTTP_ADDR" envDefault:":8080"`
+	TLS        rpc.TLSSettings
 	// CartAddr and AuthAddr are targets as rpc.ValidTarget has them.
 	CartAddr string `env:"CART_ADDR,required"`
 	AuthAddr string `env:"AUTH_ADDR,required"`

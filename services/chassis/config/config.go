@@ -69,7 +69,8 @@ func Load[T any](environ []string) (T, error) {
 	}
 	emptyFiles := map[string]bool{}
 	options := env.Options{Environment: vars, Prefix: Prefix, OnSet: func(name string, value any, _ bool) {
-		emptyFiles[name] = vars[name] != "" && strings.TrimSpace(fmt.Sprint(value)) == ""
+		// Of two fields with one name, one may be the file's path.
+		emptyFiles[name] = emptyFiles[name] || vars[name] != "" && strings.TrimSpace(fmt.Sprint(value)) == ""
 	}}
 	faults := map[string]bool{}
 	unread := map[string]bool{}

@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"coatcheck/chassis/certs"
 	"coatcheck/chassis/config"
 	"coatcheck/chassis/fault"
 	"coatcheck/chassis/measure"
@@ -37,6 +38,16 @@ type Settings struct {
 	Cluster  bool          `env:"REDIS_CLUSTER"`
 	Username string        `env:"REDIS_USERNAME"`
 	Password config.Secret `env:"REDIS_PASSWORD_FILE,file"`
+	// PasswordFile is read again for each new connection, so that the password can
+	// change. Redis must take both until every replica has the new one.
+	PasswordFile string `env:"REDIS_PASSWORD_FILE"`
+	// TLS has connections to Redis (and the Sentinels) encrypted.
+	TLS bool `env:"REDIS_TLS"`
+	// CA is whose certificates a server may have; empty for the system's
+	// authorities. Cert and Key are for a Redis that wants to know its clients.
+	CA   string `env:"REDIS_TLS_CA_FILE"`
+	Cert string `env:"REDIS_TLS_CERT_FILE"`
+	Key  string `env:"REDIS_TLS_KEY_FILE"`
 	// PoolSize bounds the connections to each Redis server.
 	PoolSize int `env:"REDIS_POOL_SIZE" envDefault:"16"`
 	// Timeout bounds each command, beside the caller's own deadline.
@@ -63,6 +74,12 @@ func (s Settings) Validate() []error {
 	if s.Username != "" && s.Password == "" {
 		faults = append(faults, errors.New("COATCHECK_REDIS_USERNAME: needs COATCHECK_REDIS_PASSWORD_FILE"))
 	}
+	if !s.TLS && (s.CA != "" || s.Cert != "" || s.Key != "") {
+		faults = append(faults, errors.New("COATCHECK_REDIS_TLS: must be true for the files of TLS to mean anything"))
+	}
+	if (s.Cert == "") != (s.Key == "") {
+		faults = append(faults, errors.New("COATCHECK_REDIS_TLS_CERT_FILE: belongs together with COATCHECK_REDIS_TLS_KEY_FILE"))
+	}
 	if s.PoolSize < 1 || s.PoolSize > 10_000 {
 		faults = append(faults, errors.New("COATCHECK_REDIS_POOL_SIZE: must be 1 to 10000"))
 	}
@@ -72,18 +89,19 @@ func (s Settings) Validate() []error {
 	return faults
 }
 
-// Open returns a client; it does not connect yet. The caller closes it.
-func Open(s Settings, reg prometheus.Registerer) redis.UniversalClient {
+// Open returns a client; it does not connect yet. The caller closes it. source is
+// for a Redis that speaks TLS, see Settings.Certificates; nil for none.
+func Open(s Settings, reg prometheus.Registerer, source *certs.Source) redis.UniversalClient {
 	logging.Disable() // what goes wrong is in the commands' errors, which the caller logs
 	rdb := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:                    s.Addrs,
 		MasterName:               s.Master,
 		IsClusterMode:            s.Cluster,
-		Username:                 s.Username,
-		Password:                 s.Password.Reveal(),
+		Dialer:                   dialer(source),
+		CredentialsProvider:      s.credentials,
 		MaxRetries:               -1,
 		ContextTimeoutEnabled:    true,
-		DialTimeout:              time.Second,
+		DialTimeout:              dialTimeout,
 		DialerRetries:            1,
 		ReadTimeout:              s.Timeout,
 		WriteTimeout:             s.Timeout,

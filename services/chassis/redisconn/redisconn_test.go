@@ -36,7 +36,7 @@ func load(t *testing.T, environ ...string) redisconn.Settings {
 
 func open(t *testing.T, reg *prometheus.Registry, environ ...string) redis.UniversalClient {
 	t.Helper()
-	rdb := redisconn.Open(load(t, environ...), reg)
+	rdb := redisconn.Open(load(t, environ...), reg, nil)
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
 }

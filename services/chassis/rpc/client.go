@@ -110,7 +110,12 @@ type list struct{}
 func (list) Scheme() string { return "list" }
 
 func (list) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
-	return list{}, cc.UpdateState(state(strings.Split(target.Endpoint(), ",")))
+	s := state(strings.Split(target.Endpoint(), ","))
+	for i := range s.Addresses { // each proves its own, where there is TLS
+		s.Addresses[i].ServerName = s.Addresses[i].Addr
+		s.Endpoints[i].Addresses = s.Addresses[i : i+1]
+	}
+	return list{}, cc.UpdateState(s)
 }
 
 func (list) ResolveNow(resolver.ResolveNowOptions) {}

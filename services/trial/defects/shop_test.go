@@ -181,7 +181,7 @@ func (s *shop) auth(t *testing.T, way net.Listener) func(string) (chassis.Servic
 			return chassis.Service{}, err
 		}
 		reg := chassis.NewRegistry()
-		rdb := redisconn.Open(set.Redis, reg)
+		rdb := redisconn.Open(set.Redis, reg, nil)
 		service, err := auth.New(set, auth.NewRedisStore(rdb), time.Now)
 		if err != nil {
 			return chassis.Service{}, err
@@ -214,7 +214,7 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 		reg := chassis.NewRegistry()
 		var rdb redis.UniversalClient
 		if d.client == nil {
-			rdb = redisconn.Open(set.Redis, reg)
+			rdb = redisconn.Open(set.Redis, reg, nil)
 		} else {
 			rdb = d.client(s.wire.Addr().String())
 		}

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,7 +27,18 @@ func main() {
 		os.Exit(1)
 	}
 	registry := chassis.NewRegistry()
-	rdb := redisconn.Open(settings.Redis, registry)
+	following, stop := context.WithCancel(context.Background())
+	secured, err := rpc.OpenTLS(following, settings.TLS, log)
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		os.Exit(1)
+	}
+	certificates, err := settings.Redis.Certificates(following, log)
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		os.Exit(1)
+	}
+	rdb := redisconn.Open(settings.Redis, registry, certificates)
 	redisconn.Trace(rdb, traces.Tracer())
 	service, err := auth.New(settings, auth.NewRedisStore(rdb), time.Now)
 	if err != nil {
@@ -34,9 +46,8 @@ func main() {
 		os.Exit(1)
 	}
 	server := rpc.NewServer(log, registry, settings.InstanceName(),
-		append(traces.ServerOptions(), grpc.ChainUnaryInterceptor(auth.Measured(registry)))...)
+		slices.Concat(traces.ServerOptions(), secured.ServerOptions(settings.TLSClients), []grpc.ServerOption{grpc.ChainUnaryInterceptor(auth.Measured(registry))})...)
 	authv1.RegisterAuthServiceServer(server, service)
-	following, stop := context.WithCancel(context.Background())
 	server.OnDrain = stop
 	go service.Follow(following)
 	go config.FollowFile(following, os.Getenv(config.Prefix+"SIGNING_KEYS_FILE"), settings.SigningKeys.Reveal(), time.Second, func(keys string) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -39,7 +40,17 @@ func run(s cart.Settings) error {
 		return err
 	}
 	reg := chassis.NewRegistry()
-	rdb := redisconn.Open(s.Redis, reg)
+	following, stop := context.WithCancel(context.Background())
+	defer stop()
+	secured, err := rpc.OpenTLS(following, s.TLS, log)
+	if err != nil {
+		return err
+	}
+	certificates, err := s.Redis.Certificates(following, log)
+	if err != nil {
+		return err
+	}
+	rdb := redisconn.Open(s.Redis, reg, certificates)
 	redisconn.Trace(rdb, traces.Tracer())
 	store := redisstore.New(rdb, redisstore.Settings{
 		GuestCartLife: s.GuestCartLife,
@@ -49,14 +60,14 @@ func run(s cart.Settings) error {
 		Limits:        s.Limits(),
 		Now:           time.Now,
 	})
-	auth, err := rpc.Dial(s.AuthAddr, rpc.NewClientMetrics(reg), traces.DialOptions()...)
+	auth, err := rpc.Dial(s.AuthAddr, rpc.NewClientMetrics(reg), append(traces.DialOptions(), secured.DialOptions()...)...)
 	if err != nil {
 		return err
 	}
 	keyring := cart.NewKeyring(authv1.NewAuthServiceClient(auth), time.Now)
-	following, stop := context.WithCancel(context.Background())
 	go keyring.Follow(following)
-	server := rpc.NewServer(log, reg, s.InstanceName(), append(traces.ServerOptions(), grpc.ChainUnaryInterceptor(keyring.Check))...)
+	server := rpc.NewServer(log, reg, s.InstanceName(), slices.Concat(
+		traces.ServerOptions(), secured.ServerOptions(s.TLSClients), []grpc.ServerOption{grpc.ChainUnaryInterceptor(keyring.Check)})...)
 	cartv1.RegisterCartServiceServer(server, cart.NewServer(cart.Measured(store, reg), store, catalogue, s.Limits(), time.Now))
 	return chassis.Run(context.Background(), chassis.Service{
 		Name:     "cart",
@@ -72,7 +83,6 @@ func run(s cart.Settings) error {
 			return keyring.Ready(ctx)
 		},
 		Close: func() {
-			stop()
 			_ = auth.Close()
 			_ = rdb.Close()
 			traces.Close()

@@ -29,12 +29,18 @@ func run(settings gateway.Settings, log *slog.Logger) error {
 		return err
 	}
 	registry := chassis.NewRegistry()
-	calls := rpc.NewClientMetrics(registry)
-	cart, err := rpc.Dial(settings.CartAddr, calls, traces.DialOptions()...)
+	following, stop := context.WithCancel(context.Background())
+	defer stop()
+	secured, err := rpc.OpenTLS(following, settings.TLS, log)
 	if err != nil {
 		return err
 	}
-	auth, err := rpc.Dial(settings.AuthAddr, calls, traces.DialOptions()...)
+	calls, options := rpc.NewClientMetrics(registry), append(traces.DialOptions(), secured.DialOptions()...)
+	cart, err := rpc.Dial(settings.CartAddr, calls, options...)
+	if err != nil {
+		return err
+	}
+	auth, err := rpc.Dial(settings.AuthAddr, calls, options...)
 	if err != nil {
 		return err
 	}
