@@ -35,6 +35,9 @@ down: $(BIN)/trial ## close that shop; its data stay in .run/PORT
 ps: $(BIN)/trial ## its processes
 	@$(BIN)/trial ps -port $(PORT)
 
+rotate-keys: $(BIN)/auth ## have that shop sign by a new key in 20 seconds; tickets of the old one stay good
+	@$(BIN)/auth rotate-keys -file .run/$(PORT)/keys/signing-keys.pem -lead 20s
+
 trial-long: build redis ## the same for 20 minutes, with at least 500 kills and 500,000 changes
 	@$(BIN)/trial run -scenario long
 
@@ -91,7 +94,7 @@ fix-manifests: $(BIN)/helm ## make from the chart what k8s has of it
 	k8s/generate.sh
 
 verify-manifests: fix-manifests ## what is committed is what the chart makes
-	@test -z "$$(git status --porcelain -- k8s/base k8s/install.yaml k8s/overlays/kind/prometheus.yaml | tee -a /dev/stderr)" || { git diff -- k8s; exit 1; }
+	@test -z "$$(git status --porcelain -- k8s/base k8s/install.yaml k8s/overlays/kind/prometheus.yaml helm/coatcheck/acl | tee -a /dev/stderr)" || { git diff -- k8s helm/coatcheck/acl; exit 1; }
 
 verify-kind: shellcheck ## the scripts pass shellcheck, and each version is the one of k8s/versions.env
 	@GOWORK=off go -C k8s/tools mod download sigs.k8s.io/kind
@@ -117,6 +120,9 @@ build: go ## the binaries, into .bin
 
 $(BIN)/trial:
 	@go build -trimpath -o $@ ./services/trial/cmd/trial
+
+$(BIN)/auth:
+	@go build -trimpath -o $@ ./services/auth/cmd/auth
 
 test: go redis strace ## all tests
 	go test work
@@ -211,4 +217,4 @@ clean: ## remove what was built; shops that run and their data stay
 
 .PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
   test-chart test-manifests test-dashboards test-browser pictures fix-manifests verify-manifests verify-kind reproducible shellcheck \
-  go help demo watch trial-long compare redis-crash up down ps build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean
+  go help demo watch trial-long compare redis-crash up down ps rotate-keys build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean

@@ -84,8 +84,8 @@ func newKey(seed byte) (ed25519.PrivateKey, string) {
 func testSettings() Settings {
 	_, text := newKey(1)
 	return Settings{
-		SigningKeys: config.Secret(text), Issuer: "coatcheck", GuestTicketLife: 720 * time.Hour,
-		SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour, MaxPasswordHashes: 4,
+		SigningKeys: config.Secret(text), Issuer: "coatcheck", MaxPasswordHashes: 4,
+		Lives: Lives{GuestTicketLife: 720 * time.Hour, SessionIdle: 30 * time.Minute, SessionLife: 12 * time.Hour},
 	}
 }
 

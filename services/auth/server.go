@@ -62,9 +62,10 @@ func New(s Settings, store Store, now func() time.Time) (*Server, error) {
 	return server, nil
 }
 
-// ReloadKeys has the keys in text sign and check from now on, the first of them
-// sign. Text that holds no keys changes nothing. Every replica must check with a
-// key before any signs with it, so a new one comes last in the text at first.
+// ReloadKeys has the keys in text sign and check from now on. Text that holds no
+// keys changes nothing. Every replica must check with a key before any signs with
+// it: so a new one says from when on it signs (see RotateKeys), or comes last in
+// the text at first, since of those that do not say the first one signs.
 func (s *Server) ReloadKeys(text string) error {
 	keys, err := parseSigningKeys(text)
 	if err != nil {
@@ -112,12 +113,16 @@ func (s *Server) VerifyGuestTicket(_ context.Context, req *authv1.VerifyGuestTic
 	return answer, nil
 }
 
-// ListSigningKeys answers the key that signs first.
+// ListSigningKeys answers the key that signs now first.
 func (s *Server) ListSigningKeys(context.Context, *authv1.ListSigningKeysRequest) (*authv1.ListSigningKeysResponse, error) {
 	tickets := s.tickets.Load()
 	answer := &authv1.ListSigningKeysResponse{Issuer: tickets.issuer}
+	now := signs(tickets.keys, s.now())
+	answer.Keys = append(answer.Keys, &authv1.SigningKey{Id: now.id, PublicKey: now.public})
 	for _, key := range tickets.keys {
-		answer.Keys = append(answer.Keys, &authv1.SigningKey{Id: key.id, PublicKey: key.public})
+		if key.id != now.id {
+			answer.Keys = append(answer.Keys, &authv1.SigningKey{Id: key.id, PublicKey: key.public})
+		}
 	}
 	return answer, nil
 }

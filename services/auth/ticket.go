@@ -1,12 +1,6 @@
 package auth
 
 import (
-	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"coatcheck/chassis/fault"
@@ -17,54 +11,6 @@ const (
 	renewalAge  = 24 * time.Hour // a ticket older than that is renewed
 	guestTicket = "coatcheck-guest+jwt"
 )
-
-type signingKey struct {
-	id      string
-	private ed25519.PrivateKey
-	public  ed25519.PublicKey
-}
-
-// parseSigningKeys reads Ed25519 private keys, at least one, PKCS #8 in PEM.
-// Its errors never show the text.
-func parseSigningKeys(text string) ([]signingKey, error) {
-	var keys []signingKey
-	seen := map[string]bool{}
-	rest := []byte(text)
-	for {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if block == nil {
-			break
-		}
-		at := fmt.Sprintf("block %d: ", len(keys)+1)
-		if block.Type != "PRIVATE KEY" {
-			return nil, errors.New(at + "must be a PKCS #8 PRIVATE KEY")
-		}
-		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		if err != nil {
-			return nil, errors.New(at + "is not PKCS #8")
-		}
-		private, ok := parsed.(ed25519.PrivateKey)
-		if !ok {
-			return nil, errors.New(at + "must be an Ed25519 key")
-		}
-		key := newSigningKey(private)
-		if seen[key.id] {
-			return nil, errors.New(at + "the same key is there twice")
-		}
-		seen[key.id] = true
-		keys = append(keys, key)
-	}
-	if len(keys) == 0 || strings.TrimSpace(string(rest)) != "" {
-		return nil, errors.New("must hold PEM private keys, one or more, and nothing behind them")
-	}
-	return keys, nil
-}
-
-func newSigningKey(private ed25519.PrivateKey) signingKey {
-	public := private.Public().(ed25519.PublicKey)
-	return signingKey{id: ticket.KeyID(public), private: private, public: public}
-}
 
 // claims are all that a guest ticket says; times in seconds since 1970.
 type claims struct {
@@ -77,8 +23,8 @@ type claims struct {
 // tickets signs tickets and checks those of guests. It keeps nothing, so every
 // replica with the same keys takes every ticket.
 type tickets struct {
-	keys   []signingKey // the first signs
-	known  ticket.Keys  // all of them
+	keys   []signingKey
+	known  ticket.Keys // all of them
 	issuer string
 	life   time.Duration
 }
@@ -91,19 +37,21 @@ func newTickets(keys []signingKey, issuer string, life time.Duration) *tickets {
 	return t
 }
 
-func (t *tickets) sign(typ string, claims any) string {
-	return ticket.Sign(t.keys[0].private, t.keys[0].id, typ, claims)
+// signer signs with the key whose time it is at that moment.
+func (t *tickets) signer(at time.Time) ticket.Signer {
+	key := signs(t.keys, at)
+	return func(typ string, claims any) string { return ticket.Sign(key.private, key.id, typ, claims) }
 }
 
 // issue signs a ticket of the guest.
 func (t *tickets) issue(guest string, now time.Time) (signed string, expires time.Time) {
 	expires = now.Add(t.life).Truncate(time.Second)
-	return t.sign(guestTicket, claims{t.issuer, guest, now.Unix(), expires.Unix()}), expires
+	return t.signer(now)(guestTicket, claims{t.issuer, guest, now.Unix(), expires.Unix()}), expires
 }
 
 // inside signs a ticket for the cart service. session is "" for a guest.
 func (t *tickets) inside(owner, session string, now time.Time) string {
-	return ticket.SignInside(t.sign, t.issuer, "cart", owner, session, now)
+	return ticket.SignInside(t.signer(now), t.issuer, "cart", owner, session, now)
 }
 
 // verify returns a guest ticket's claims, or Unauthenticated, invalid_ticket, for

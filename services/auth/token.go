@@ -43,13 +43,14 @@ type accessClaims struct {
 }
 
 // issueTokens derives the tokens of a family: the same ones for the same f, so
-// that nothing needs to be stored to give an answer again.
+// that nothing needs to be stored to give an answer again. Which key signs goes by
+// f too, or the answer would be another one after a change of keys.
 func (t *tickets) issueTokens(userID, sessionID string, f Family) *authv1.Tokens {
 	expires := f.At.Add(accessLife).Truncate(time.Second)
 	refresh := strings.TrimPrefix(userID, userKind) + "." + sessionID + "." + strconv.FormatInt(f.N, 10)
-	mac := t.keys[0].refreshMAC(refresh)
+	mac := signs(t.keys, f.At).refreshMAC(refresh)
 	return &authv1.Tokens{
-		AccessToken: t.sign(accessType, accessClaims{
+		AccessToken: t.signer(f.At)(accessType, accessClaims{
 			Issuer: t.issuer, Audience: accessAudience, User: userID, Session: sessionID,
 			ID: digest(refresh)[:22], Issued: f.At.Unix(), Expires: expires.Unix(),
 		}),

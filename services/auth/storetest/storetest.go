@@ -94,7 +94,7 @@ func service(t *testing.T, store auth.Store, now func() time.Time) *auth.Server 
 	}
 	s, err := auth.New(auth.Settings{
 		SigningKeys: config.Secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		Issuer:      "coatcheck", GuestTicketLife: 720 * time.Hour, SessionIdle: idle, SessionLife: life, MaxPasswordHashes: 4,
+		Issuer:      "coatcheck", Lives: auth.Lives{GuestTicketLife: 720 * time.Hour, SessionIdle: idle, SessionLife: life}, MaxPasswordHashes: 4,
 	}, store, now)
 	if err != nil {
 		t.Fatal(err)

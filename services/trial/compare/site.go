@@ -89,7 +89,7 @@ func (r *run) prepare(ctx context.Context) (files, error) {
 
 	// One hash serves all: the users have the same password.
 	users := mapstore.New()
-	service, err := auth.New(auth.Settings{SigningKeys: config.Secret(keys), Issuer: "coatcheck", SessionLife: time.Hour, MaxPasswordHashes: 1}, users, time.Now)
+	service, err := auth.New(auth.Settings{SigningKeys: config.Secret(keys), Issuer: "coatcheck", Lives: auth.Lives{SessionLife: time.Hour}, MaxPasswordHashes: 1}, users, time.Now)
 	if err != nil {
 		return f, err
 	}

@@ -49,6 +49,55 @@ func (m *members) bearer(url, access string) int {
 	return resp.StatusCode
 }
 
+// visitAll has tokens made, renewed and shown until over is closed; nobody may be
+// refused.
+func (m *members) visitAll(over <-chan struct{}, requests *atomic.Int64) {
+	status, access, refresh := m.tokens(m.gateways[0], "{\"grant_type\": \"password\", "+ada[1:])
+	if status != http.StatusOK {
+		m.Errorf("asking for tokens: %d", status)
+		return
+	}
+	for i := 0; ; i++ {
+		select {
+		case <-over:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		if status := m.bearer(m.gateways[i%4], access); status != http.StatusOK {
+			m.Errorf("the access token was answered %d", status)
+		}
+		body, _ := json.Marshal(map[string]string{"grant_type": "refresh_token", "refresh_token": refresh})
+		status, access, refresh = m.tokens(m.gateways[(i+1)%4], string(body))
+		if status != http.StatusOK {
+			m.Errorf("the refresh token was answered %d", status)
+			return
+		}
+		requests.Add(2)
+	}
+}
+
+// keyIDs are those of the keys that the shop publishes, in its order.
+func (m *members) keyIDs() (ids []string) {
+	m.Helper()
+	resp, err := m.http.Get(m.gateways[0] + "/.well-known/jwks.json")
+	if err != nil {
+		m.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var set struct {
+		Keys []struct {
+			ID string `json:"kid"`
+		} `json:"keys"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
+		m.Fatal(err)
+	}
+	for _, key := range set.Keys {
+		ids = append(ids, key.ID)
+	}
+	return ids
+}
+
 // TestSigningKeysChange: the key that signs is replaced while tokens are made,
 // renewed and shown all the time. No process restarts and nobody is refused.
 func TestSigningKeysChange(t *testing.T) {
@@ -66,50 +115,9 @@ func TestSigningKeysChange(t *testing.T) {
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		status, access, refresh := m.tokens(m.gateways[0], "{\"grant_type\": \"password\", "+ada[1:])
-		if status != http.StatusOK {
-			t.Errorf("asking for tokens: %d", status)
-			return
-		}
-		for i := 0; ; i++ {
-			select {
-			case <-over:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-			if status := m.bearer(m.gateways[i%4], access); status != http.StatusOK {
-				t.Errorf("the access token was answered %d", status)
-			}
-			body, _ := json.Marshal(map[string]string{"grant_type": "refresh_token", "refresh_token": refresh})
-			status, access, refresh = m.tokens(m.gateways[(i+1)%4], string(body))
-			if status != http.StatusOK {
-				t.Errorf("the refresh token was answered %d", status)
-				return
-			}
-			requests.Add(2)
-		}
+		m.visitAll(over, &requests)
 	}()
-	keyIDs := func() (ids []string) {
-		t.Helper()
-		resp, err := m.http.Get(m.gateways[0] + "/.well-known/jwks.json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		var set struct {
-			Keys []struct {
-				ID string `json:"kid"`
-			} `json:"keys"`
-		}
-		if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
-			t.Fatal(err)
-		}
-		for _, key := range set.Keys {
-			ids = append(ids, key.ID)
-		}
-		return ids
-	}
-	before := keyIDs()
+	before := m.keyIDs()
 	for _, keys := range [][]byte{append(append([]byte(nil), old...), another...), append(append([]byte(nil), another...), old...)} {
 		if err := os.WriteFile(file+".next", keys, 0o600); err != nil {
 			t.Fatal(err)
@@ -119,7 +127,7 @@ func TestSigningKeysChange(t *testing.T) {
 		}
 		time.Sleep(2500 * time.Millisecond) // each replica looks once a second
 	}
-	after := keyIDs()
+	after := m.keyIDs()
 	close(over)
 	<-ended
 	if len(before) != 1 || len(after) != 2 || after[0] == before[0] || after[1] != before[0] {

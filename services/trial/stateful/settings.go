@@ -90,8 +90,8 @@ func (s Settings) gateway() gateway.Settings {
 
 func (s Settings) auth() auth.Settings {
 	return auth.Settings{
-		Settings: s.Settings, SigningKeys: s.SigningKeys, Issuer: s.Issuer, GuestTicketLife: s.GuestTicketLife,
-		SessionIdle: s.SessionIdle, SessionLife: s.SessionLife, MaxPasswordHashes: s.MaxPasswordHashes,
+		Settings: s.Settings, SigningKeys: s.SigningKeys, Issuer: s.Issuer, MaxPasswordHashes: s.MaxPasswordHashes,
+		Lives: auth.Lives{GuestTicketLife: s.GuestTicketLife, SessionIdle: s.SessionIdle, SessionLife: s.SessionLife},
 	}
 }
 

@@ -1,8 +1,12 @@
-// Command auth runs one replica of the auth service.
+// Command auth runs one replica of the auth service; auth rotate-keys changes the
+// key that signs.
 package main
 
 import (
 	"context"
+	"errors"
+	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -19,6 +23,22 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 {
+		if os.Args[1] != "rotate-keys" {
+			fmt.Fprintln(os.Stderr, "usage: auth, or auth rotate-keys -h")
+			os.Exit(2)
+		}
+		err := rotate(context.Background(), os.Args[2:], os.Environ(), os.Stdout)
+		if err != nil && !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "auth rotate-keys:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	serve()
+}
+
+func serve() {
 	settings := config.MustLoad[auth.Settings]()
 	log := chassis.NewLogger("auth", settings.Settings)
 	traces, err := tracing.Start(context.Background(), log, "auth", settings.InstanceName())
