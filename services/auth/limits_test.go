@@ -205,7 +205,7 @@ func TestLimitsTellNothing(t *testing.T) {
 
 // TestLimitsOnACluster: all that one try touches lies on one node.
 func TestLimitsOnACluster(t *testing.T) {
-	store := NewRedisStore(redistest.StartCluster(t, 3).Client(t))
+	store := NewRedisStore(redistest.StartCluster(t, 3, redistest.User("auth", RedisRules)...).ClientOf(t, "auth"))
 	for range 30 {
 		account := newEmail()
 		for want := range 3 {

@@ -29,8 +29,16 @@ const (
 	revocationsKey = "revocations"
 )
 
-//go:embed *.lua
-var scripts embed.FS
+var (
+	//go:embed *.lua
+	scripts embed.FS
+
+	// RedisRules are what a Redis user of the service needs, in the words of ACL:
+	// its keys, its commands and those of its scripts, and no other.
+	//
+	//go:embed redis.acl
+	RedisRules string
+)
 
 // RedisStore is a Store in Redis:
 //

@@ -48,7 +48,7 @@ func wantLines(t *testing.T, store storetest.Store, o cart.Owner, want string) {
 }
 
 func TestHalfMerged(t *testing.T) {
-	server := redistest.Start(t)
+	server := redistest.Start(t, user()...)
 	newBackend := backend(server)
 	far := 2 * storetest.UserCartLife
 
@@ -140,7 +140,7 @@ func TestHalfMerged(t *testing.T) {
 }
 
 func TestEveryKeyExpires(t *testing.T) {
-	server := redistest.Start(t)
+	server := redistest.Start(t, user()...)
 	b := backend(server)(t)
 	store := b.Open(t)
 	rdb := server.Client(t)

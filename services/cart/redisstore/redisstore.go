@@ -48,6 +48,12 @@ var (
 	//go:embed checkout.lua
 	checkoutLua string
 
+	// Rules are what a Redis user of the service needs, in the words of ACL: its
+	// keys, its commands and those of its scripts, and no other.
+	//
+	//go:embed redis.acl
+	Rules string
+
 	changeScript   = redis.NewScript(changeLua)
 	eraseScript    = redis.NewScript(eraseLua)
 	checkoutScript = redis.NewScript(checkoutLua)

@@ -34,7 +34,7 @@ func backend(server *redistest.Server) func(t *testing.T) storetest.Backend {
 			t.Fatal(err)
 		}
 		return storetest.Backend{
-			Open: func(t *testing.T) storetest.Store { return open(server.Client(t), c.now) },
+			Open: func(t *testing.T) storetest.Store { return open(server.ClientOf(t, "cart"), c.now) },
 			Now:  c.now,
 			Advance: func(t *testing.T, d time.Duration) {
 				server.Age(t, d)
@@ -45,7 +45,7 @@ func backend(server *redistest.Server) func(t *testing.T) storetest.Backend {
 				return func() { server.Restart(t) }
 			},
 			Dying: func(t *testing.T, n int) storetest.Store {
-				rdb := server.Client(t)
+				rdb := server.ClientOf(t, "cart")
 				// A hook also sees the commands that greet on a new connection.
 				if err := rdb.Ping(t.Context()).Err(); err != nil {
 					t.Fatal(err)
@@ -88,14 +88,40 @@ func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-func TestStore(t *testing.T) { storetest.Run(t, backend(redistest.Start(t))) }
+// user is who a shop's cart service is to Redis.
+func user() []string { return redistest.User("cart", redisstore.Rules) }
 
-func TestModel(t *testing.T) { storetest.Model(t, backend(redistest.Start(t)), 10_000) }
+func TestStore(t *testing.T) {
+	server := redistest.Start(t, user()...)
+	storetest.Run(t, backend(server))
+	log, err := server.Client(t).ACLLog(t.Context(), 10).Result()
+	if err != nil || len(log) > 0 {
+		t.Errorf("Redis refused %v, %v", log, err)
+	}
+}
+
+// TestRules: a user with the rules can do nothing else.
+func TestRules(t *testing.T) {
+	rdb := redistest.Start(t, user()...).ClientOf(t, "cart")
+	for _, command := range [][]any{
+		{"hgetall", "user:{u_1}"}, {"hgetall", "sessions:{u_1}"}, {"hgetall", "families:{u_1}"}, {"get", "email:x"}, {"xrevrange", "revocations", "+", "-"}, {"get", "anything"},
+		{"eval", "return redis.call('hgetall', 'sessions:{u_1}')", 0}, {"eval", "return redis.call('hgetall', KEYS[1])", 1, "sessions:{u_1}"},
+		{"eval", "return redis.call('keys', '*')", 0},
+		{"keys", "*"}, {"scan", 0}, {"flushall"}, {"config", "get", "*"}, {"acl", "list"}, {"client", "list"}, {"monitor"},
+		{"shutdown"}, {"replicaof", "no", "one"}, {"script", "flush"}, {"function", "list"}, {"subscribe", "x"}, {"publish", "x", "y"}, {"cluster", "nodes"}, {"dump", "cart:{u_1}"}, {"select", 1},
+	} {
+		if err := rdb.Do(t.Context(), command...).Err(); err == nil || !redis.HasErrorPrefix(err, "NOPERM") && !redis.HasErrorPrefix(err, "The user executing the script") {
+			t.Errorf("%v: %v", command, err)
+		}
+	}
+}
+
+func TestModel(t *testing.T) { storetest.Model(t, backend(redistest.Start(t, user()...)), 10_000) }
 
 // TestCluster runs the contract on a Redis Cluster, whose nodes hold a third of
 // the carts each: a guest's and a user's cart mostly lie on two.
 func TestCluster(t *testing.T) {
-	cluster := redistest.StartCluster(t, 3)
+	cluster := redistest.StartCluster(t, 3, user()...)
 	storetest.Run(t, func(t *testing.T) storetest.Backend {
 		c := &clock{}
 		for _, node := range cluster {
@@ -104,7 +130,7 @@ func TestCluster(t *testing.T) {
 			}
 		}
 		return storetest.Backend{
-			Open: func(t *testing.T) storetest.Store { return open(cluster.Client(t), c.now) },
+			Open: func(t *testing.T) storetest.Store { return open(cluster.ClientOf(t, "cart"), c.now) },
 			Now:  c.now,
 			Advance: func(t *testing.T, d time.Duration) {
 				for _, node := range cluster {

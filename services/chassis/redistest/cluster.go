@@ -17,12 +17,13 @@ const slots = 16384
 // share the slots evenly.
 type Cluster []*Server
 
-// StartCluster runs a cluster of n primaries until the test ends.
-func StartCluster(t testing.TB, n int) Cluster {
+// StartCluster runs a cluster of n primaries until the test ends; args are added
+// to their command lines.
+func StartCluster(t testing.TB, n int, args ...string) Cluster {
 	t.Helper()
 	c := make(Cluster, n)
 	for i := range c {
-		c[i] = Start(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
+		c[i] = Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-port", freePort(t)}, args...)...)
 		rdb := c[i].Client(t)
 		if err := rdb.ClusterAddSlotsRange(t.Context(), i*slots/n, (i+1)*slots/n-1).Err(); err != nil {
 			t.Fatal(err)
@@ -78,10 +79,11 @@ func (c Cluster) Restart(t testing.TB) {
 	c.await(t)
 }
 
-// Client returns a cluster client that is closed when the test ends.
-func (c Cluster) Client(t testing.TB) *redis.ClusterClient {
+// ClientOf returns a cluster client for a user of User that is closed when the
+// test ends.
+func (c Cluster) ClientOf(t testing.TB, user string) *redis.ClusterClient {
 	t.Helper()
-	o := &redis.ClusterOptions{ContextTimeoutEnabled: true, DialTimeout: time.Second, DialerRetries: 1,
+	o := &redis.ClusterOptions{Username: user, Password: userPassword, ContextTimeoutEnabled: true, DialTimeout: time.Second, DialerRetries: 1,
 		ReadTimeout: time.Second, WriteTimeout: time.Second, PoolSize: 64}
 	for _, s := range c {
 		o.Addrs = append(o.Addrs, s.Addr)

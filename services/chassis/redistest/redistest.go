@@ -3,11 +3,14 @@ package redistest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,9 +95,29 @@ func (s *Server) Signal(t testing.TB, sig os.Signal) {
 	}
 }
 
+// userPassword is that of all users of User.
+const userPassword = "of a test"
+
+// User are arguments of Start for a user with rules as ACL has them.
+func User(name, rules string) []string {
+	return append([]string{"--user", name, "on", "#" + hash(userPassword)}, strings.Fields(rules)...)
+}
+
+func hash(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return hex.EncodeToString(sum[:])
+}
+
 // Client returns a client without retries that is closed when the test ends.
-func (s *Server) Client(t testing.TB) *redis.Client {
-	rdb := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ContextTimeoutEnabled: true,
+func (s *Server) Client(t testing.TB) *redis.Client { return s.client(t, "", "") }
+
+// ClientOf is the same for a user of User.
+func (s *Server) ClientOf(t testing.TB, user string) *redis.Client {
+	return s.client(t, user, userPassword)
+}
+
+func (s *Server) client(t testing.TB, user, password string) *redis.Client {
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr, Username: user, Password: password, MaxRetries: -1, ContextTimeoutEnabled: true,
 		DialTimeout: time.Second, DialerRetries: 1, ReadTimeout: time.Second, WriteTimeout: time.Second, PoolSize: 128})
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb

@@ -2,7 +2,8 @@
 // replicas of gateway, auth and cart as processes of their own, and one public
 // address that spreads connections over the gateways.
 //
-// It does not build anything, and knows of the services only their settings.
+// It does not build anything, and knows of the services only their settings, and
+// what each may ask of Redis, where it has a user of its own.
 //
 // The hazards are what such a thing leaves behind and whom it disturbs: a
 // child must not outlive its supervisor, however that ends; a process id that
@@ -310,9 +311,9 @@ func (s *Shop) plan(files files, ports []int) error {
 		// All clients of such a shop are one address: what the limits would count is
 		// this machine. Env can set them.
 		Gateway: {"COATCHECK_PLAIN_HTTP=true", "COATCHECK_STOREFRONT=true", "COATCHECK_ADDRESS_RATE=0", "COATCHECK_TICKET_RATE=0"},
-		Auth: {"COATCHECK_SIGNING_KEYS_FILE=" + files.signingKeys, "COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword,
+		Auth: {"COATCHECK_SIGNING_KEYS_FILE=" + files.signingKeys, "COATCHECK_REDIS_USERNAME=" + Auth, "COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPasswords[Auth],
 			"COATCHECK_LOGIN_RATE=0", "COATCHECK_ACCOUNT_LOGIN_RATE=0", "COATCHECK_REGISTRATION_RATE=0"},
-		Cart: {"COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPassword},
+		Cart: {"COATCHECK_REDIS_USERNAME=" + Cart, "COATCHECK_REDIS_PASSWORD_FILE=" + files.redisPasswords[Cart]},
 	}
 	for _, way := range []struct{ from, to, setting string }{
 		{Gateway, Auth, "COATCHECK_AUTH_ADDR="},

@@ -10,11 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"coatcheck/auth"
+	"coatcheck/cart/redisstore"
 )
 
 // info is the content of shop.json.
@@ -36,8 +41,15 @@ func (i info) watch() string {
 
 // files are those that the processes are given.
 type files struct {
-	signingKeys, redisPassword, redisConf string
+	signingKeys, redisConf string
+	redisPasswords         map[string]string // by user, who has the name of a role
 }
+
+// operator is Redis' own default user, who may do anything; no service is.
+const operator = "default"
+
+// redisUsers are what each role may do in Redis, in the words of ACL.
+var redisUsers = map[string]string{Auth: auth.RedisRules, Cart: redisstore.Rules}
 
 // errRunning says that a supervisor holds the state folder.
 var errRunning = errors.New("a shop is running already in this state folder")
@@ -98,9 +110,13 @@ func lockState(state string) (*os.File, error) {
 // prepare makes the folders, the secrets (once) and Redis' configuration.
 func prepare(state string, redisPort int) (files, error) {
 	f := files{
-		signingKeys:   filepath.Join(state, "keys", "signing-keys.pem"),
-		redisPassword: filepath.Join(state, "keys", "redis-password"),
-		redisConf:     filepath.Join(state, "keys", "redis.conf"),
+		signingKeys: filepath.Join(state, "keys", "signing-keys.pem"),
+		redisConf:   filepath.Join(state, "keys", "redis.conf"),
+		redisPasswords: map[string]string{
+			operator: filepath.Join(state, "keys", "redis-password"),
+			Auth:     filepath.Join(state, "keys", "redis-password-auth"),
+			Cart:     filepath.Join(state, "keys", "redis-password-cart"),
+		},
 	}
 	for _, folder := range []string{"data", "keys", "log"} {
 		if err := os.MkdirAll(filepath.Join(state, folder), 0o700); err != nil {
@@ -110,18 +126,27 @@ func prepare(state string, redisPort int) (files, error) {
 	if err := once(f.signingKeys, newSigningKey); err != nil {
 		return f, fmt.Errorf("making the signing key: %w", err)
 	}
-	if err := once(f.redisPassword, newPassword); err != nil {
-		return f, fmt.Errorf("making the Redis password: %w", err)
+	// Redis gets its passwords in a file, since arguments show in ps.
+	var users []string
+	for _, user := range slices.Sorted(maps.Keys(f.redisPasswords)) {
+		path := f.redisPasswords[user]
+		if err := once(path, newPassword); err != nil {
+			return f, fmt.Errorf("making a Redis password: %w", err)
+		}
+		password, err := os.ReadFile(path)
+		if err != nil {
+			return f, fmt.Errorf("a Redis password: %w", err)
+		}
+		if user == operator {
+			users = append(users, "requirepass "+string(password))
+		} else {
+			users = append(users, "user "+user+" on >"+string(password)+" "+redisUsers[user])
+		}
 	}
-	password, err := os.ReadFile(f.redisPassword)
-	if err != nil {
-		return f, fmt.Errorf("the Redis password: %w", err)
-	}
-	// Redis gets its password in a file, since arguments show in ps.
 	conf := strings.Join([]string{
+		strings.Join(users, "\n"),
 		"bind 127.0.0.1",
 		"port " + strconv.Itoa(redisPort),
-		"requirepass " + string(password),
 		"dir " + strconv.Quote(filepath.Join(state, "data")),
 		"daemonize no",
 		"appendonly yes",
