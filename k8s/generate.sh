@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes base/coatcheck.yaml, install.yaml and overlays/kind/prometheus.yaml from the chart, here or in the folder that is named. Neither carries a
-# secret: README.md has the two lines that make them.
+# secret: README.md has the lines that make them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 into=${1:-$here}
@@ -13,6 +13,11 @@ render() {
     sed -e '/^ *app.kubernetes.io\/managed-by: Helm$/d' -e '/^ *helm.sh\/chart: /d'
 }
 
+# What each service may do in Redis, it says itself.
+[[ $into != "$here" ]] || {
+  cp "$here/../services/auth/redis.acl" "$here/../helm/coatcheck/acl/auth.acl"
+  cp "$here/../services/cart/redisstore/redis.acl" "$here/../helm/coatcheck/acl/cart.acl"
+}
 mkdir -p "$into/base" "$into/overlays/kind"
 {
   echo "# Made by generate.sh from helm/coatcheck. Change that."

@@ -8,7 +8,7 @@ import (
 // TestRulesBite breaks a good shape once for each thing that a rule looks at;
 // the rule must find it.
 func TestRulesBite(t *testing.T) {
-	shapes := map[string]string{"plain-http": shape(t, "plain-http").text, "small": shape(t, "small").text, "everything": shape(t, "everything").text}
+	shapes := map[string]string{"plain-http": shape(t, "plain-http").text, "small": shape(t, "small").text, "everything": shape(t, "everything").text, "secure": shape(t, "secure").text, "production": shape(t, "production").text}
 	for _, test := range []struct{ rule, shape, old, new string }{
 		{"unique", "plain-http", "name: shop-coatcheck-cart-pods", "name: shop-coatcheck-auth-pods"},
 		{"restricted", "plain-http", "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true"},
@@ -51,7 +51,25 @@ func TestRulesBite(t *testing.T) {
 		{"environment", "plain-http", "          env:\n", "          envFrom: [{ secretRef: { name: shop } }]\n          env:\n"},
 		{"files", "plain-http", "mountPath: /etc/coatcheck/redis, ", "mountPath: /etc/coatcheck/store, "},
 		{"files", "plain-http", "defaultMode: 0440", "defaultMode: 0444"},
-		{"files", "plain-http", "  requirepass.conf: ", "  requirepass.txt: "},
+		{"files", "small", "  requirepass.conf: ", "  requirepass.txt: "},
+		{"files", "plain-http", "  users.acl: ", "  users.txt: "},
+		{"files", "plain-http", "  cart-password: ", "  password-cart: "},
+		{"files", "secure", "mountPath: /etc/coatcheck/tls,", "mountPath: /etc/coatcheck/certificates,"},
+		{"rights", "secure", "resourceNames: [shop-signing-keys]", "resourceNames: []"},
+		{"rights", "secure", "resourceNames: [shop-signing-keys]", "resourceNames: [shop-signing-keys, shop-redis]"},
+		{"rights", "secure", "verbs: [get, patch]", "verbs: [get, patch, list]"},
+		{"rights", "secure", "resources: [secrets]", "resources: [\"*\"]"},
+		{"rights", "secure", "kind: ServiceAccount, name: shop-coatcheck-key-rotation,", "kind: ServiceAccount, name: shop-coatcheck-auth,"},
+		{"rights", "secure", "[rotate-keys, -secret, shop-signing-keys,", "[rotate-keys, -secret, other-keys,"},
+		{"rights", "secure", "concurrencyPolicy: Forbid", "concurrencyPolicy: Allow"},
+		{"hardened", "secure", "automountServiceAccountToken: true", "automountServiceAccountToken: false"},
+		{"hardened", "secure", "serviceAccountName: shop-coatcheck-key-rotation", "serviceAccountName: default"},
+		{"secured", "production", "    - shop-coatcheck-auth-pods\n", "    - shop-coatcheck-auth\n"},
+		{"secured", "production", "    - shop-coatcheck-gateway.shop.svc\n", "    - shop-coatcheck-gateway\n"},
+		{"secured", "production", "client auth", "code signing"},
+		{"secured", "production", "shop-coatcheck-gateway.shop.svc,shop-coatcheck-cart.shop.svc", ""},
+		{"secured", "secure", "COATCHECK_TLS_CA_FILE", "COATCHECK_TLS_CAS_FILE"},
+		{"secured", "secure", "COATCHECK_REDIS_TLS, value: \"true\"", "COATCHECK_REDIS_TLS, value: \"false\""},
 		{"files", "everything", "  catalogue.json: ", "  catalogue.txt: "},
 		{"selectors", "plain-http", "  selector:\n    app.kubernetes.io/name: coatcheck\n    app.kubernetes.io/instance: shop\n    app.kubernetes.io/component: cart", "  selector:\n    app.kubernetes.io/name: coatcheck"},
 		{"selectors", "plain-http", "      app.kubernetes.io/component: cart\n  template", "      app.kubernetes.io/component: auth\n  template"},

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # cluster.sh [helm|helm3]   the chart on the kind cluster of make kind-up, with the images of make kind-load: every shape as
 # the API server sees it, then one shop: install, helm test, an upgrade that changes nothing, a roll-out to other images and
-# back under traffic, uninstall. It needs node port 30080, and a namespace that is its own.
+# back under traffic, other keys by the CronJob, TLS between all parts, uninstall. It needs node port 30080, and a namespace
+# that is its own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=../../k8s/kind/settings.sh
@@ -22,8 +23,9 @@ objects() {
 }
 # What an upgrade must not change by itself.
 secrets() { k get secrets -l app.kubernetes.io/instance=shop -o jsonpath='{.items[*].data}'; }
-# Of the Deployments in the order of their names, auth first.
 generations() { k get deployments,statefulsets -o jsonpath='{.items[*].metadata.generation}'; }
+# The same of pods alone: an autoscaler at work changes a generation too.
+revisions() { k get deployments,statefulsets -o jsonpath='{range .items[*]}{.metadata.annotations.deployment\.kubernetes\.io/revision}{.status.updateRevision} {end}'; }
 
 # The fault under traffic: to other images and back. The trial calls this script for it.
 if [[ ${1:-} = roll ]]; then
@@ -60,7 +62,7 @@ accepted() { # NAME, manifests on standard input
 # Kinds of other projects are left to the tests that decode them: this cluster does not know them.
 for values in "$chart"/ci/*-values.yaml; do
   "$helm" template shop "$chart" -n "$namespace" -f "$values" --kube-version "${KUBERNETES#v}" \
-    --set httpRoute.enabled=false,metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false | accepted "$values"
+    --set httpRoute.enabled=false,metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false,tls.enabled=false,tls.issuerRef.name= | accepted "$values"
 done
 for overlay in base overlays/kind overlays/production; do
   kubectl kustomize "k8s/$overlay" | sed "s/^  namespace: coatcheck$/  namespace: $namespace/; s/^  name: coatcheck$/  name: $namespace/" | accepted "k8s/$overlay"
@@ -81,15 +83,23 @@ upgrade
 [[ $drawn = "$(secrets)" && $pods = "$(generations)" ]] || fail "an upgrade to the same changes secrets or pods"
 say "an upgrade to the same changes nothing"
 
-# The way to change the signing key: the new one before the old one. Only who reads it may start anew.
-key=$( { openssl genpkey -algorithm ed25519; k get secret shop-coatcheck-auth -o jsonpath='{.data.signing-keys\.pem}' | base64 -d; } | base64 -w 0)
+# By hand: the new key behind the old one. auth takes it up by itself, and nobody starts anew.
+keys() { curl -sf "$target/.well-known/jwks.json" | grep -o '"kid":"[0-9a-f]*"' | cut -d'"' -f4; }
+known() { # NUMBER of keys that there must be, in two minutes: a kubelet brings a changed Secret within one or so
+  for _ in {1..120}; do
+    [[ $(keys | wc -l) = "$1" ]] && return
+    sleep 1
+  done
+  fail "$(keys | wc -l) signing keys are known, want $1"
+}
+pods=$(revisions)
+key=$( { k get secret shop-coatcheck-auth -o jsonpath='{.data.signing-keys\.pem}' | base64 -d; openssl genpkey -algorithm ed25519; } | base64 -w 0)
 k patch secret shop-coatcheck-auth -p "{\"data\": {\"signing-keys.pem\": \"$key\"}}" > /dev/null
 upgrade
-[[ ${pods#* } = "$(generations | cut -d' ' -f2-)" && ${pods%% *} != "$(generations | cut -d' ' -f1)" ]] || fail "another signing key must roll auth and nothing else"
-keys=$(curl -sf "$target/.well-known/jwks.json" | grep -o '"kid"' | wc -l)
-[[ $keys = 2 ]] || fail "$keys signing keys are known, want the old one and the new one"
+known 2
+[[ $pods = "$(revisions)" ]] || fail "another signing key must roll nobody"
 drawn=$(secrets)
-say "another signing key rolls auth alone"
+say "another signing key is taken without a restart"
 
 TAG=again k8s/kind/images.sh > /dev/null # others: their version is a label of theirs
 kind load docker-image --name "$cluster" coatcheck/{gateway,auth,cart}:again 2> "$logs/load" || fail "$(cat "$logs/load")"
@@ -99,7 +109,54 @@ kind load docker-image --name "$cluster" coatcheck/{gateway,auth,cart}:again 2> 
 [[ $drawn = "$(secrets)" ]] || fail "the roll-outs change secrets"
 say "rolled out and back under traffic: $(tail -1 "$logs/traffic")"
 
+# By the CronJob, in a Secret that is not the release's.
+k get secret shop-coatcheck-auth -o jsonpath='{.data.signing-keys\.pem}' | base64 -d > "$logs/keys.pem"
+k create secret generic shop-keys --from-file=signing-keys.pem="$logs/keys.pem" > /dev/null
+rm "$logs/keys.pem"
+rotation=(--set "auth.existingSecret=shop-keys,keyRotation.enabled=true,keyRotation.leadMinutes=3")
+upgrade "${rotation[@]}"
+may() { kubectl auth can-i -n "$namespace" --as="system:serviceaccount:$namespace:shop-coatcheck-$1" "${@:2}" 2> /dev/null || true; }
+[[ $(may key-rotation patch secret/shop-keys) = yes && $(may key-rotation get secret/shop-coatcheck-redis) = no && $(may key-rotation list secrets) = no &&
+  $(may auth get secret/shop-keys) = no ]] || fail "rights are others than those on the one Secret"
+pods=$(revisions) signing=$(keys | head -1)
+for run in one two; do
+  k create job "rotate-$run" --from=cronjob/shop-coatcheck-key-rotation > /dev/null
+  k wait --for=condition=complete "job/rotate-$run" --timeout=3m > /dev/null || fail "the job does not end: $(k logs "job/rotate-$run")"
+done
+rotated=$(date +%s)
+[[ $(k logs job/rotate-two) = "Nothing to do"* ]] || fail "a second rotation says $(k logs job/rotate-two)"
+known 3
+[[ $(keys | head -1) = "$signing" ]] || fail "the new key signs before all know it"
+while [[ $(keys | head -1) = "$signing" ]]; do
+  (($(date +%s) - rotated < 210)) || fail "the new key does not sign: $(k logs job/rotate-one)"
+  sleep 1
+done
+"$helm" -n "$namespace" test shop > "$logs/tests" || fail "helm test after a rotation: $(cat "$logs/tests")"
+[[ $pods = "$(revisions)" ]] || fail "a rotation must roll nobody"
+say "keys rotated by the CronJob: $(k logs job/rotate-one)"
+
+# TLS with certificates of an authority of the test's.
+tls=$logs/tls
+rm -rf "$tls" && mkdir -p "$tls"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=test -keyout "$tls/ca.key" -out "$tls/ca.crt" 2> "$tls/log"
+for part in gateway auth cart redis; do
+  name=shop-coatcheck-$part
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$part" -keyout "$tls/$part.key" -out "$tls/$part.csr" 2>> "$tls/log"
+  openssl x509 -req -days 1 -in "$tls/$part.csr" -CA "$tls/ca.crt" -CAkey "$tls/ca.key" -CAcreateserial -out "$tls/$part.crt" 2>> "$tls/log" \
+    -extfile <(echo "subjectAltName=DNS:$name.$namespace.svc,DNS:$name-pods,DNS:$name"; echo "extendedKeyUsage=serverAuth,clientAuth")
+  k create secret generic "tls-$part" --from-file=tls.crt="$tls/$part.crt" --from-file=tls.key="$tls/$part.key" --from-file=ca.crt="$tls/ca.crt" > /dev/null
+done
+rm -rf "$tls"
+rotation+=(--set tls.enabled=true)
+for part in gateway auth cart redis; do rotation+=(--set "tls.existingSecrets.$part=tls-$part"); done
+upgrade "${rotation[@]}"
+while [[ -n $(k get pods -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') ]]; do sleep 1; done
+"$helm" -n "$namespace" test shop > "$logs/tests" || fail "helm test over TLS: $(cat "$logs/tests")"
+say "helm test over TLS: $(grep -c 'Phase: *Succeeded' "$logs/tests") promises kept"
+
 "$helm" -n "$namespace" uninstall shop --wait > /dev/null
+k delete jobs --all > /dev/null
+k delete secret shop-keys tls-{gateway,auth,cart,redis} > /dev/null
 for _ in {1..60}; do
   left=$(objects)
   [[ $left != *pod/* ]] && break

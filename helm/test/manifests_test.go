@@ -13,9 +13,11 @@ import (
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -38,6 +40,10 @@ type manifests struct {
 	deployments  []*appsv1.Deployment
 	statefulSets []*appsv1.StatefulSet
 	pods         []*corev1.Pod
+	cronJobs     []*batchv1.CronJob
+	roles        []*rbacv1.Role
+	bindings     []*rbacv1.RoleBinding
+	certificates []*certificate
 	services     []*corev1.Service
 	secrets      []*corev1.Secret
 	configMaps   []*corev1.ConfigMap
@@ -75,6 +81,14 @@ func parse(text string) (manifests, error) {
 			err = add(&m.statefulSets, document)
 		case "v1 Pod":
 			err = add(&m.pods, document)
+		case "batch/v1 CronJob":
+			err = add(&m.cronJobs, document)
+		case "rbac.authorization.k8s.io/v1 Role":
+			err = add(&m.roles, document)
+		case "rbac.authorization.k8s.io/v1 RoleBinding":
+			err = add(&m.bindings, document)
+		case "cert-manager.io/v1 Certificate":
+			err = add(&m.certificates, document)
 		case "v1 Service":
 			err = add(&m.services, document)
 		case "v1 Secret":
@@ -119,7 +133,7 @@ func add[T any](to *[]*T, document string) error {
 // workload is what makes pods, or a pod of helm test.
 type workload struct {
 	id       string
-	selector *metav1.LabelSelector // nil for a pod
+	selector *metav1.LabelSelector // nil for what ends by itself
 	template corev1.PodTemplateSpec
 }
 
@@ -145,6 +159,9 @@ func (m manifests) workloads() []workload {
 	}
 	for _, s := range m.statefulSets {
 		all = append(all, workload{"StatefulSet " + s.Name, s.Spec.Selector, s.Spec.Template})
+	}
+	for _, c := range m.cronJobs {
+		all = append(all, workload{"CronJob " + c.Name, nil, c.Spec.JobTemplate.Spec.Template})
 	}
 	for _, p := range m.pods {
 		all = append(all, workload{"Pod " + p.Name, nil, corev1.PodTemplateSpec{ObjectMeta: p.ObjectMeta, Spec: p.Spec}})

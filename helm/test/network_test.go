@@ -31,7 +31,7 @@ func outside() []place {
 	tcp := func(number int32) corev1.ContainerPort {
 		return corev1.ContainerPort{ContainerPort: number, Protocol: corev1.ProtocolTCP}
 	}
-	web := []corev1.ContainerPort{tcp(443), tcp(6379), tcp(6380), tcp(26379)}
+	web := []corev1.ContainerPort{tcp(443), tcp(6379), tcp(6380), tcp(6443), tcp(26379)}
 	return []place{
 		namespaced("dns", "kube-system", map[string]string{"k8s-app": "kube-dns"}, tcp(53), corev1.ContainerPort{ContainerPort: 53, Protocol: corev1.ProtocolUDP}),
 		namespaced("proxy", "kube-system", map[string]string{"k8s-app": "kube-proxy"}, tcp(53)),
@@ -166,7 +166,8 @@ func TestPaths(t *testing.T) {
 		"plain-http": open(own),
 		"kind":       append(open(own), watched...),
 		"everything": slices.Concat(own, watched, dns("grafana"), []string{"grafana > prometheus:9090", "ingress > gateway:8080", "auth > collector:4317", "cart > collector:4317", "gateway > collector:4317", "ingress > prometheus:9090", "ingress > grafana:3000"}, scraped("their prometheus")),
-		"production": append(append(append(slices.Clone(inside), "ingress > gateway:8080"), anywhere("6380", "host in 192.0.2.0")...), append(scraped("their prometheus"), scraped("their grafana")...)...),
+		"production": append(append(append(slices.Clone(inside), "ingress > gateway:8080"), anywhere("6380", "host in 192.0.2.0")...), append([]string{"key-rotation > host in 192.0.2.0:443"}, append(scraped("their prometheus"), scraped("their grafana")...)...)...),
+		"secure":     open(own, "key-rotation > host in 192.0.2.0:443", "key-rotation > host in 192.0.2.0:6443", "key-rotation > internet:443", "key-rotation > internet:6443"),
 		"sentinel":   open(inside, append(anywhere("6379", "host in 192.0.2.0", "internet", "neighbour"), anywhere("26379", "host in 192.0.2.0", "internet")...)...),
 		"cluster":    open(inside, anywhere("6379", "host in 192.0.2.0", "internet", "neighbour")...),
 	} {

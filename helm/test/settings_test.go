@@ -2,12 +2,16 @@ package test
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,9 +30,9 @@ import (
 
 // sources is where the settings of each service are declared; what comes later stands for what came before.
 var sources = map[string][]string{
-	"gateway": {"chassis/run.go", "gateway/gateway.go"},
-	"auth":    {"chassis/run.go", "chassis/redisconn/redisconn.go", "auth/settings.go"},
-	"cart":    {"chassis/run.go", "chassis/redisconn/redisconn.go", "cart/settings.go"},
+	"gateway": {"chassis/run.go", "chassis/rpc/tls.go", "gateway/gateway.go"},
+	"auth":    {"chassis/run.go", "chassis/redisconn/redisconn.go", "chassis/rpc/tls.go", "auth/settings.go"},
+	"cart":    {"chassis/run.go", "chassis/redisconn/redisconn.go", "chassis/rpc/tls.go", "cart/settings.go"},
 }
 
 // chartsOwn are settings that values can't set by name: the chart makes them, or
@@ -38,6 +43,8 @@ var chartsOwn = []string{
 	"DRAIN_DELAY", "STOP_TIMEOUT", // the grace period follows from them
 	"PLAIN_HTTP", "STOREFRONT", "TRUSTED_PROXIES", "CATALOGUE_FILE", "SIGNING_KEYS_FILE",
 	"REDIS_ADDRS", "REDIS_MASTER", "REDIS_CLUSTER", "REDIS_USERNAME", "REDIS_PASSWORD_FILE",
+	"REDIS_TLS", "REDIS_TLS_CA_FILE", "REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE",
+	"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE", "TLS_CLIENTS",
 }
 
 // declared are a service's settings and their defaults, as its code has them.
@@ -193,6 +200,10 @@ func content(t *testing.T, m manifests, from item) []byte {
 			return []byte(c.Data[from.key])
 		}
 	}
+	switch from.key {
+	case "tls.crt", "ca.crt", "tls.key":
+		return selfSigned(t)[from.key]
+	}
 	if !strings.HasSuffix(from.key, ".pem") {
 		return []byte("a password")
 	}
@@ -206,6 +217,36 @@ func content(t *testing.T, m manifests, from item) []byte {
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
+
+// selfSigned are a certificate and its key, the same ones for as long as the tests run.
+func selfSigned(t *testing.T) map[string][]byte {
+	t.Helper()
+	made, err := makeSelfSigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+var makeSelfSigned = sync.OnceValues(func() (map[string][]byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return map[string][]byte{"tls.crt": certificate, "ca.crt": certificate, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})}, nil
+})
 
 // start runs a service until it answers its probes, and returns their statuses by path; nil if it refused to start.
 func start(t *testing.T, program string, env []string, c corev1.Container) map[string]int {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -66,6 +67,17 @@ func TestRefused(t *testing.T) {
 		{"more traces than all", plain + ",tracing.samplerRatio=1.5", "samplerRatio"},
 		{"a Grafana without a Prometheus", plain + ",grafana.enabled=true", "prometheus.enabled"},
 		{"a Prometheus that moves", plain + ",prometheus.image.tag=latest", "tag"},
+		{"keys that Helm would bring back", plain + ",keyRotation.enabled=true", "auth.existingSecret"},
+		{"a rotation at no time", plain + ",keyRotation.schedule=monthly", "schedule"},
+		{"a key that signs before it is known", plain + ",keyRotation.leadMinutes=1", "leadMinutes"},
+		{"TLS without certificates", plain + ",tls.enabled=true", "issuerRef"},
+		{"TLS with a certificate less", plain + ",tls.enabled=true,tls.existingSecrets.auth=a,tls.existingSecrets.cart=c,tls.existingSecrets.gateway=g", "redis"},
+		{"TLS with both", plain + ",tls.enabled=true,tls.issuerRef.name=ca,tls.existingSecrets.auth=a", "either"},
+		{"an issuer for nothing", plain + ",tls.issuerRef.name=ca", "tls.enabled"},
+		{"TLS of Redis' own", plain + ",redis.config.tls-auth-clients=no", "tls-auth-clients"},
+		{"TLS to a Redis of any authority", external + ",redis.external.tls.enabled=true", "redis.external.tls.secret"},
+		{"users without passwords", external + ",redis.external.acl=true", "existingSecret"},
+		{"users and a user", external + ",redis.external.acl=true,redis.external.username=shop,redis.external.existingSecret=shop", "username"},
 		{"an empty peer", plain + ",networkPolicy.metricsFrom[0].cidr=0.0.0.0/0", "metricsFrom"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -96,7 +108,7 @@ func TestRefused(t *testing.T) {
 // TestHelm3 makes of every shape what Helm 4 does, and both find nothing to complain of.
 func TestHelm3(t *testing.T) {
 	// What is drawn anew by each render would differ.
-	drawn := regexp.MustCompile(`(?m)^ *(signing-keys.pem|password|requirepass.conf|checksum/(auth|redis)): .*\n`)
+	drawn := regexp.MustCompile(`(?m)^ *(signing-keys.pem|password|auth-password|cart-password|users.acl|requirepass.conf|checksum/redis): .*\n`)
 	for name, file := range shapes(t) {
 		var texts []string
 		for _, helm := range []string{"helm", "helm3"} {
@@ -127,8 +139,13 @@ func TestSecretsDrawnOnce(t *testing.T) {
 	for range 2 {
 		m := shape(t, "plain-http")
 		for _, s := range m.secrets {
-			if _, has := s.Data["password"]; has && string(s.Data["requirepass.conf"]) != "requirepass "+string(s.Data["password"])+"\n" {
-				t.Error("Redis wants another password than the services have")
+			if _, has := s.Data["password"]; !has {
+				continue
+			}
+			for user, key := range map[string]string{"default": "password", "auth": "auth-password", "cart": "cart-password"} {
+				if line := fmt.Sprintf("user %s on #%x ", user, sha256.Sum256(s.Data[key])); !strings.Contains(string(s.Data["users.acl"]), line) {
+					t.Errorf("Redis wants another password of %s than there is", user)
+				}
 			}
 		}
 		of := map[string]bool{}

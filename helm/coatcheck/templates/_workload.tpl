@@ -5,8 +5,8 @@ root     the chart's context
 name     of the service: its key in the values, its image, its suffix in names
 port     dict of name and number: where it serves
 env      settings that the chart makes, by name without COATCHECK_
-files    list of dicts of path, key, and secret or configMap: files that it reads in /etc/coatcheck/
-secrets  dict of "auth" and "redis" to the names of Secrets whose change must roll the pods
+files    list of dicts of path, key, and secret or configMap: files that it reads in /etc/coatcheck/; with keys, a list
+         of them, the path is a folder, whose files change together
 sums     further pod annotations
 from     list of peers that may reach the port; empty for all
 to       list of egress rules beside DNS
@@ -19,6 +19,11 @@ to       list of egress rules beside DNS
 {{- $labels := printf "%s\napp.kubernetes.io/component: %s" (include "coatcheck.labels" $root) .name -}}
 {{- $env := dict "DRAIN_DELAY" (printf "%ds" (int $values.drainDelaySeconds)) "STOP_TIMEOUT" (printf "%ds" (int $values.stopTimeoutSeconds)) -}}
 {{- $env = mergeOverwrite $env .env $values.settings -}}
+{{- $files := .files | default list -}}
+{{- if $root.Values.tls.enabled -}}
+{{- $files = append $files (dict "path" "/etc/coatcheck/tls" "secret" (include "coatcheck.tlsSecret" .) "keys" (list "tls.crt" "tls.key" "ca.crt")) -}}
+{{- $env = mergeOverwrite $env (dict "TLS_CERT_FILE" "/etc/coatcheck/tls/tls.crt" "TLS_KEY_FILE" "/etc/coatcheck/tls/tls.key" "TLS_CA_FILE" "/etc/coatcheck/tls/ca.crt") -}}
+{{- end -}}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -55,11 +60,6 @@ spec:
         app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
         {{- with $values.podLabels }}{{ toYaml . | nindent 8 }}{{ end }}
       annotations:
-        {{- range $secret, $name := .secrets }}
-        {{- with include "coatcheck.secretSum" (dict "root" $root "secret" $secret "name" $name) }}
-        checksum/{{ $secret }}: {{ . }}
-        {{- end }}
-        {{- end }}
         {{- range $name, $sum := .sums }}
         {{ $name }}: {{ $sum | quote }}
         {{- end }}
@@ -129,13 +129,13 @@ spec:
             timeoutSeconds: 5
             failureThreshold: 6
           resources: {{- toYaml $values.resources | nindent 12 }}
-          {{- with .files }}
+          {{- with $files }}
           volumeMounts:
             {{- range . }}
-            - { name: {{ base .path | replace "." "-" }}, mountPath: {{ dir .path }}, readOnly: true }
+            - { name: {{ base .path | replace "." "-" }}, mountPath: {{ ternary .path (dir .path) (hasKey . "keys") }}, readOnly: true }
             {{- end }}
           {{- end }}
-      {{- with .files }}
+      {{- with $files }}
       volumes:
         {{- range . }}
         - name: {{ base .path | replace "." "-" }}
@@ -143,7 +143,14 @@ spec:
           secret:
             secretName: {{ .secret }}
             defaultMode: 0440
+            {{- if .keys }}
+            items:
+              {{- range .keys }}
+              - { key: {{ . }}, path: {{ . }} }
+              {{- end }}
+            {{- else }}
             items: [{ key: {{ .key }}, path: {{ base .path }} }]
+            {{- end }}
           {{- else }}
           configMap:
             name: {{ .configMap }}
