@@ -48,7 +48,8 @@ var (
 //	sessions:{<user id>}  hash: session id → record
 //	families:{<user id>}  hash: session id → how far its refresh tokens have come
 //	email:<digest>        the id of the user who has the address
-//	revocations           stream: u, the id of a user whose sessions were ended
+//	revocations           stream: u, the id of a user whose sessions were ended;
+//	                      l, the stream's name
 //	limit:<bucket>        when the tries taken will be made up for (µs); bucket and
 //	                      addresses as digests
 //	limit:{<account>}     the same of who has not proved themselves to the account
@@ -68,7 +69,7 @@ type RedisStore struct {
 	passwordChange                             *redis.Script
 	sessionCreate, sessionUse, sessionsEnd     *redis.Script
 	familyStart, familyRotate                  *redis.Script
-	revocationAdd                              *redis.Script
+	revocationAdd, revocationOpen              *redis.Script
 	limitTake                                  *redis.Script
 }
 
@@ -89,6 +90,7 @@ func NewRedisStore(rdb redis.UniversalClient) *RedisStore {
 		familyStart:    script("family_start.lua"),
 		familyRotate:   script("family_rotate.lua"),
 		revocationAdd:  script("revocation_add.lua"),
+		revocationOpen: script("revocation_open.lua"),
 		limitTake:      script("limit_take.lua"),
 	}
 }
@@ -276,10 +278,9 @@ func (s *RedisStore) Rotate(ctx context.Context, userID, sessionID string, n int
 	switch {
 	case len(answer) != 3:
 		return Family{}, fmt.Errorf("the script that rotates answered %d values", len(answer))
-	case answer[0] < 0:
+	case answer[0] <= 0:
+		// Also where there is none any more: this may be a repeat of what ended it.
 		return Family{}, s.announce(ctx, userID)
-	case answer[0] == 0:
-		return Family{}, nil
 	}
 	return Family{N: answer[0], At: time.UnixMilli(answer[1]), Ends: time.UnixMilli(answer[2])}, nil
 }
@@ -325,7 +326,7 @@ func (s *RedisStore) EndSessions(ctx context.Context, userID, except string) err
 // announce writes to the stream that sessions of the user have ended.
 func (s *RedisStore) announce(ctx context.Context, userID string) error {
 	oldest := time.Now().Add(-keptRevocations).UnixMilli()
-	err := s.revocationAdd.Run(ctx, s.rdb, []string{revocationsKey}, oldest, userID).Err()
+	err := s.revocationAdd.Run(ctx, s.rdb, []string{revocationsKey}, oldest, userID, draw(idBytes)).Err()
 	if err != nil {
 		return storeFault("announcing the end of sessions", err)
 	}
@@ -337,7 +338,7 @@ func (s *RedisStore) ReadRevocations(ctx context.Context, after Position, wait t
 	// A reader that hangs must notice: only what is read is told.
 	ctx, cancel := context.WithTimeout(ctx, wait+readPatience)
 	defer cancel()
-	streams, err := s.rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{revocationsKey, after.String()}, Count: page, Block: wait}).Result()
+	streams, err := s.rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{revocationsKey, after.place()}, Count: page, Block: wait}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
@@ -350,21 +351,24 @@ func (s *RedisStore) ReadRevocations(ctx context.Context, after Position, wait t
 		if err != nil {
 			return nil, fmt.Errorf("the revocations: %w", err)
 		}
+		at.Log = after.Log
 		found = append(found, Revocation{At: at, UserID: text(entry.Values["u"])})
 	}
 	return found, nil
 }
 
-// LastRevocation is part of Store.
+// LastRevocation is part of Store. A log that has no name yet gets one.
 func (s *RedisStore) LastRevocation(ctx context.Context) (Position, error) {
-	entries, err := s.rdb.XRevRangeN(ctx, revocationsKey, "+", "-", 1).Result()
+	answer, err := s.revocationOpen.Run(ctx, s.rdb, []string{revocationsKey}, draw(idBytes)).StringSlice()
 	if err != nil {
 		return Position{}, storeFault("reading the last revocation", err)
 	}
-	if len(entries) == 0 {
-		return Position{}, nil
+	if len(answer) != 2 {
+		return Position{}, fmt.Errorf("the script that opens the revocations answered %d values", len(answer))
 	}
-	return ParsePosition(entries[0].ID)
+	last, err := ParsePosition(answer[1])
+	last.Log = answer[0]
+	return last, err
 }
 
 // Take is part of Store.

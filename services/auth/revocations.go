@@ -39,39 +39,52 @@ type Revocations interface {
 	// waits up to wait for there to be one, and answers none then. Those that are
 	// older than five minutes may be missing.
 	ReadRevocations(ctx context.Context, after Position, wait time.Duration) ([]Revocation, error)
-	// LastRevocation answers the highest position that was ever given. It is
-	// below one given before only if the log was lost.
+	// LastRevocation answers the highest position that was ever given, also where
+	// there was none yet: of which log that is. It is of another log than one given
+	// before, or below it, only if that log was lost.
 	LastRevocation(ctx context.Context) (Position, error)
 }
 
-// Revocation is one entry of the log.
+// Revocation is one entry of the log; UserID is empty in one that only names it.
 type Revocation struct {
 	At     Position
 	UserID string
 }
 
-// Position is a place in the log; the zero Position is before all of it.
-type Position struct{ Milli, Seq uint64 }
+// Position is a place in a log; the zero Position is before all of any.
+type Position struct {
+	// Log is which log it is. A log that was lost is followed by one of another
+	// name, however much of that there is by the time somebody looks.
+	Log        string
+	Milli, Seq uint64
+}
 
-// Compare orders positions.
+// Compare orders the positions of one log.
 func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.Milli, q.Milli), cmp.Compare(p.Seq, q.Seq))
 }
 
-func (p Position) String() string { return fmt.Sprintf("%d-%d", p.Milli, p.Seq) }
+func (p Position) String() string { return p.Log + "/" + p.place() }
 
-// ParsePosition takes what String makes; "" is the zero Position.
+func (p Position) place() string { return fmt.Sprintf("%d-%d", p.Milli, p.Seq) }
+
+// ParsePosition takes what String makes; "" is the zero Position. A place alone is
+// one in a log without a name.
 func ParsePosition(s string) (Position, error) {
 	if s == "" {
 		return Position{}, nil
 	}
-	milli, seq, _ := strings.Cut(s, "-")
+	log, place, named := strings.Cut(s, "/")
+	if !named {
+		log, place = "", s
+	}
+	milli, seq, _ := strings.Cut(place, "-")
 	m, err := strconv.ParseUint(milli, 10, 64)
 	n, seqErr := strconv.ParseUint(seq, 10, 64)
 	if err = cmp.Or(err, seqErr); err != nil {
-		return Position{}, errors.New("a position is two numbers and a dash between")
+		return Position{}, errors.New("a position is the name of a log, a slash, and two numbers with a dash between")
 	}
-	return Position{m, n}, nil
+	return Position{log, m, n}, nil
 }
 
 // feed follows the log for all who watch this replica, so that they cost the
@@ -88,6 +101,7 @@ type feed struct {
 	last     Position  // read until here
 	dropped  Position  // and kept from here on
 	complete time.Time // all that was announced before is read
+	watching int       // how many watch
 	losses   int       // how often the log was lost
 	changed  chan struct{}
 	over     bool
@@ -103,10 +117,8 @@ func newFeed(log Revocations) *feed { return &feed{log: log, changed: make(chan 
 // run reads until ctx ends. Those who watch end with it.
 func (f *feed) run(ctx context.Context) {
 	defer f.end()
-	for reopen := true; ctx.Err() == nil; {
-		err := f.read(ctx, reopen)
-		reopen = err != nil
-		if reopen {
+	for ctx.Err() == nil {
+		if err := f.read(ctx); err != nil {
 			select {
 			case <-ctx.Done():
 			case <-time.After(readWait):
@@ -115,29 +127,33 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
-// read reads once. With reopen it asks first whether the log is still the one
-// that was read before.
-func (f *feed) read(ctx context.Context, reopen bool) error {
-	if reopen {
-		last, err := f.log.LastRevocation(ctx)
-		if err != nil {
-			return err
-		}
-		if last.Compare(f.last) < 0 {
-			f.restart()
-		}
-	}
+// read reads once, and asks afterwards whether that was the log that it had read
+// before: one that was lost in between may have taken along what nobody has read.
+func (f *feed) read(ctx context.Context) error {
 	began := time.Now()
 	found, err := f.log.ReadRevocations(ctx, f.last, readWait)
 	if err != nil {
 		return err
 	}
+	last, err := f.log.LastRevocation(ctx)
+	if err != nil {
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if last.Log != f.last.Log || last.Compare(f.last) < 0 {
+		// A log that knows nothing of the one before.
+		if f.last.Log != "" {
+			f.losses++
+		}
+		f.recent, f.last, f.dropped, f.complete = nil, Position{Log: last.Log}, Position{}, time.Time{}
+		return nil
+	}
 	now := time.Now()
 	for _, r := range found {
-		f.recent = append(f.recent, heard{r, now})
-		f.last = r.At
+		if f.last = r.At; r.UserID != "" {
+			f.recent = append(f.recent, heard{r, now})
+		}
 	}
 	old := 0
 	for old < len(f.recent) && now.Sub(f.recent[old].at) > remembered {
@@ -152,14 +168,6 @@ func (f *feed) read(ctx context.Context, reopen bool) error {
 	}
 	f.tell()
 	return nil
-}
-
-// restart begins with a log that knows nothing of the one before.
-func (f *feed) restart() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.recent, f.last, f.dropped, f.complete = nil, Position{}, Position{}, time.Time{}
-	f.losses++
 }
 
 func (f *feed) end() {
@@ -177,9 +185,8 @@ func (f *feed) tell() {
 
 // watcher is one who watches.
 type watcher struct {
-	began  time.Time
-	after  Position
-	losses int // -1: has not been told anything yet
+	began time.Time
+	after Position
 }
 
 // next answers what w is to be told, nil if nothing can be said yet, and what
@@ -190,14 +197,14 @@ func (f *feed) next(w *watcher) (news *authv1.WatchRevocationsResponse, more <-c
 	if f.over || f.complete.Before(w.began) {
 		return nil, f.changed, f.over
 	}
-	// Where nothing was lost, what w has heard of is read by now.
-	gap := w.losses >= 0 && w.losses != f.losses || w.after.Compare(f.last) > 0 ||
-		w.after != Position{} && w.after.Compare(f.dropped) < 0
+	// Where nothing was lost, what w has heard of is read by now. Who has heard of
+	// nothing has missed nothing.
+	gap := w.after != Position{} &&
+		(w.after.Log != f.last.Log || w.after.Compare(f.last) > 0 || w.after.Compare(f.dropped) < 0)
 	if gap {
 		w.after = Position{}
 	}
 	news = &authv1.WatchRevocationsResponse{Gap: gap, Complete: durationpb.New(f.complete.Sub(w.began))}
-	w.losses = f.losses
 	begin, _ := slices.BinarySearchFunc(f.recent, w.after, func(r heard, after Position) int {
 		return cmp.Or(r.At.Compare(after), -1) // behind after, not at it
 	})
@@ -218,9 +225,17 @@ func (f *feed) next(w *watcher) (news *authv1.WatchRevocationsResponse, more <-c
 // ready wakes at once.
 var ready = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
+func (f *feed) join(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watching += n
+}
+
 // watch tells send what is revoked from after on, until ctx or the feed ends.
 func (f *feed) watch(ctx context.Context, after Position, send func(*authv1.WatchRevocationsResponse) error) error {
-	w := &watcher{began: time.Now(), after: after, losses: -1}
+	f.join(1)
+	defer f.join(-1)
+	w := &watcher{began: time.Now(), after: after}
 	var told time.Time
 	for {
 		news, more, over := f.next(w)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -374,14 +375,15 @@ type authStore struct {
 	refresh  map[string]string // refresh token → access token that it was issued with
 	renew    bool
 	userIDs  []string // asked for by Register
-	ended    []string // users whose sessions were ended
+	ended    []string // users whose sessions were ended, in the log
+	log      string   // the log's name
 }
 
 type fakeUser struct{ id, password string }
 
 func newAuthStore() *authStore {
 	return &authStore{users: map[string]fakeUser{}, sessions: map[string]*authv1.VerifySessionResponse{}, guests: map[string]string{},
-		access: map[string]*authv1.VerifySessionResponse{}, refresh: map[string]string{}}
+		access: map[string]*authv1.VerifySessionResponse{}, refresh: map[string]string{}, log: "one"}
 }
 
 // serial returns 22 characters that were never returned before; mu is held.
@@ -596,28 +598,39 @@ func (f *fakeAuth) revoke(which func(*authv1.VerifySessionResponse) bool) {
 	})
 }
 
-// WatchRevocations speaks every 10 ms. A position is a number.
+// loseLog has another log follow this one.
+func (s *authStore) loseLog(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log, s.ended = name, nil
+}
+
+// WatchRevocations speaks every 10 ms. A position is the log's name and a number.
 func (f *fakeAuth) WatchRevocations(r *authv1.WatchRevocationsRequest, stream authv1.AuthService_WatchRevocationsServer) error {
 	began := time.Now()
 	err := f.enter(stream.Context(), "WatchRevocations", r)
 	if err != nil {
 		return err
 	}
-	at, _ := strconv.Atoi(r.GetAfter())
+	log, place, _ := strings.Cut(r.GetAfter(), "/")
+	at, _ := strconv.Atoi(place)
+	if log == "of another version" {
+		return fault.New(fault.Invalid, "invalid_position", "A position is another thing now.")
+	}
 	for stream.Context().Err() == nil {
 		complete := time.Since(began)
 		if f.stale.Load() {
 			complete = 0
 		}
 		f.authStore.mu.Lock()
-		news := &authv1.WatchRevocationsResponse{Gap: at > len(f.ended), Complete: durationpb.New(complete)}
+		news := &authv1.WatchRevocationsResponse{Gap: log != "" && log != f.log, Complete: durationpb.New(complete)}
 		if news.Gap {
 			at = 0
 		}
 		news.UserIds = slices.Clone(f.ended[at:])
-		at = len(f.ended)
+		log, at = f.log, len(f.ended)
 		f.authStore.mu.Unlock()
-		news.Position = strconv.Itoa(at)
+		news.Position = log + "/" + strconv.Itoa(at)
 		for f.silent.Load() && stream.Context().Err() == nil {
 			time.Sleep(time.Millisecond)
 		}

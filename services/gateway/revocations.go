@@ -68,6 +68,9 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 	for first := true; ; first = false {
 		news, err := stream.Recv()
+		if fault.Is(err, fault.Invalid) {
+			f.position = "" // of another version of auth; the next stream begins anew
+		}
 		if err != nil {
 			return err
 		}
@@ -76,8 +79,12 @@ func (f *follower) follow(ctx context.Context) error {
 		if first && news.GetComplete() != nil && f.tickets.now()-complete > tooLate {
 			return errors.New("the stream began too slowly")
 		}
+		if news.GetGap() || f.position == "" {
+			f.tickets.endAll() // what ended before this is not known here
+		}
 		if news.GetGap() {
-			f.tickets.endAll()
+			f.tickets.gaps.Inc()
+			f.log.Warn("news of revocations was missed for good: all sessions are verified anew")
 		}
 		f.tickets.end(news.GetUserIds()...)
 		f.tickets.revoked.Add(float64(len(news.GetUserIds())))

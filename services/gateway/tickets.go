@@ -53,6 +53,7 @@ type tickets struct {
 	fresh   atomic.Int64 // until when the news counts, as a time.Duration
 	checks  [3][4]prometheus.Counter
 	revoked prometheus.Counter
+	gaps    prometheus.Counter
 }
 
 type ticketKey struct {
@@ -101,6 +102,10 @@ func newTickets(size int, reg prometheus.Registerer) *tickets {
 		Name: "coatcheck_gateway_revocations_total",
 		Help: "Users whose sessions were ended, as heard from auth.",
 	})
+	t.gaps = f.NewCounter(prometheus.CounterOpts{
+		Name: "coatcheck_gateway_revocation_gaps_total",
+		Help: "How often news of revocations was missed for good, and all remembered tickets of sessions were given up for it.",
+	})
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "coatcheck_gateway_revocations_age_seconds",
 		Help: "Everything revoked longer ago than this is known here; beyond 0.5 every request with a session asks auth.",
@@ -123,6 +128,10 @@ func newTickets(size int, reg prometheus.Registerer) *tickets {
 		}
 		return float64(t.known.Len())
 	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "coatcheck_gateway_tickets_max",
+		Help: "Tickets that are remembered at most.",
+	}, func() float64 { return float64(size) })
 	return t
 }
 

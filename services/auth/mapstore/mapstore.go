@@ -9,6 +9,7 @@ package mapstore
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"maps"
 	"slices"
 	"strconv"
@@ -32,6 +33,7 @@ type Store struct {
 	mu     sync.Mutex
 	users  map[string]*account // by id
 	owners map[string]string   // by address: the id
+	log    string              // the name of ended
 	ended  []auth.Revocation
 	told   chan struct{}        // closed when ended grows
 	tries  map[string]time.Time // by bucket: when those taken are made up for, or, by address, until when it is remembered
@@ -53,7 +55,7 @@ type account struct {
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{users: map[string]*account{}, owners: map[string]string{}, told: make(chan struct{}), tries: map[string]time.Time{}}
+	return &Store{users: map[string]*account{}, owners: map[string]string{}, log: rand.Text(), told: make(chan struct{}), tries: map[string]time.Time{}}
 }
 
 // Register is part of auth.Store.
@@ -192,6 +194,7 @@ func (s *Store) Rotate(_ context.Context, userID, sessionID string, n int64, now
 	r, f := a.find(sessionID), a.families[sessionID]
 	switch {
 	case r == nil || f.N == 0 || !r.Live(now, idle):
+		s.announce(userID)
 		return auth.Family{}, nil
 	case n == f.N:
 		f.N, f.At = n+1, time.UnixMilli(now.UnixMilli())
@@ -258,9 +261,9 @@ func (s *Store) EndSessions(_ context.Context, userID, except string) error {
 
 // announce notes that sessions of the user have ended. s.mu is held.
 func (s *Store) announce(userID string) {
-	at := auth.Position{Milli: 1}
+	at := auth.Position{Log: s.log, Milli: 1}
 	if n := len(s.ended); n > 0 {
-		at = auth.Position{Milli: s.ended[n-1].At.Milli + 1}
+		at.Milli = s.ended[n-1].At.Milli + 1
 	}
 	s.ended = append(s.ended, auth.Revocation{At: at, UserID: userID})
 	if len(s.ended) > 2*maxEnded {
@@ -301,7 +304,7 @@ func (s *Store) LastRevocation(context.Context) (auth.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.ended) == 0 {
-		return auth.Position{}, nil
+		return auth.Position{Log: s.log}, nil
 	}
 	return s.ended[len(s.ended)-1].At, nil
 }

@@ -545,6 +545,9 @@ func revocations(w *world) {
 	id, email := w.enrol()
 	after, err := w.store.LastRevocation(ctx)
 	w.ok(err)
+	if after.Log == "" {
+		w.Error("the log has no name")
+	}
 	heard := func(what string, want ...string) {
 		w.Helper()
 		found, err := w.store.ReadRevocations(ctx, after, 10*time.Millisecond)
@@ -571,6 +574,11 @@ func revocations(w *world) {
 		w.ok(err)
 	}
 	heard("log-out, twice", id, id)
+	for range 2 {
+		_, err := w.store.Rotate(ctx, id, session, 1, w.now(), idle, time.Second)
+		w.ok(err)
+	}
+	heard("a refresh token of a session that is over, twice", id, id)
 	for range 2 {
 		_, err := w.two.RevokeAllSessions(ctx, &authv1.RevokeAllSessionsRequest{UserId: id})
 		w.ok(err)

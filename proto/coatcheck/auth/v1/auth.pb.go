@@ -1367,7 +1367,8 @@ func (*RevokeAllSessionsResponse) Descriptor() ([]byte, []int) {
 
 type WatchRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The position of the last response heard, of whatever replica; empty at first.
+	// The position of the last response heard, of whatever replica; empty at first,
+	// when nothing that was verified before the first response may count.
 	After         string `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1415,7 +1416,7 @@ type WatchRevocationsResponse struct {
 	// Nothing that was verified with auth before this arrived counts any more, for
 	// these users. One who is named has sessions that were ended; not all need be.
 	UserIds []string `protobuf:"bytes,1,rep,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
-	// Where to go on from.
+	// Where to go on from. It is never empty, also where nothing was ever revoked.
 	Position string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
 	// A time since the beginning of this call. Whatever was revoked before it is
 	// in this response or in one before: the caller, who knows when it began the
