@@ -86,6 +86,7 @@ func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !fault.Is(err, fault.Unauthenticated) {
 		return err
 	}
+	asked := g.tickets.now()
 	resp, _, err := ask(r.Context(), g.passwords, g.auth.LogIn, &authv1.LogInRequest{
 		Email: in.email, Password: in.password, Device: cut(strings.ToValidUTF8(r.UserAgent(), ""), 256),
 		ClientAddress: g.proxies.client(r).String(),
@@ -105,6 +106,7 @@ func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
 		g.revokeQuietly(r, old)
 	}
 	s := resp.GetSession()
+	g.tickets.keep(sessionToken, resp.GetSessionToken(), who, asked, s.GetExpiresAt())
 	g.setCookie(w, g.cookies.session, resp.GetSessionToken(), s.GetExpiresAt())
 	g.clearCookie(w, g.cookies.guest)
 	return reply(w, http.StatusCreated, newSession{ID: s.GetId(), CreatedAt: toTime(s.GetCreatedAt()), ExpiresAt: toTime(s.GetExpiresAt())})

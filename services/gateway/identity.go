@@ -137,6 +137,7 @@ func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (caller, e
 	who := caller{owner: resp.GetGuestId(), inside: resp.GetInsideTicket()}
 	if renewed := resp.GetRenewedTicket(); renewed != "" {
 		g.setCookie(w, g.cookies.guest, renewed, resp.GetRenewedExpiresAt())
+		g.tickets.keep(guestTicket, renewed, who, asked, resp.GetRenewedExpiresAt())
 	} else {
 		g.tickets.keep(guestTicket, ticket, who, asked, resp.GetExpiresAt())
 	}
@@ -145,12 +146,15 @@ func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (caller, e
 
 // issueGuest makes a new guest and sets its ticket with the answer.
 func (g *Gateway) issueGuest(w http.ResponseWriter, r *http.Request) (caller, error) {
+	asked := g.tickets.now()
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
 	if err != nil {
 		return caller{}, err
 	}
+	who := caller{owner: resp.GetGuestId(), inside: resp.GetInsideTicket()}
+	g.tickets.keep(guestTicket, resp.GetTicket(), who, asked, resp.GetExpiresAt())
 	g.setCookie(w, g.cookies.guest, resp.GetTicket(), resp.GetExpiresAt())
-	return caller{owner: resp.GetGuestId(), inside: resp.GetInsideTicket()}, nil
+	return who, nil
 }
 
 // cookie returns the value of the first cookie of the name, "" if there is none.

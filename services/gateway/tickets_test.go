@@ -188,22 +188,31 @@ func (s *shop) awaitWhole(t *testing.T, want bool) {
 	}
 }
 
-// TestAuthIsAskedOnce: of many requests with one ticket, auth is asked of one.
+// TestAuthIsAskedOnce: of many requests with one ticket, auth is asked of one, and
+// of none at the gateway that gave it out.
 func TestAuthIsAskedOnce(t *testing.T) {
 	s := newShopWith(t, remembering(), 1)
+	other := s.another(t)
 	s.awaitWhole(t, true)
+	other.awaitWhole(t, true)
 	user, guest := s.user(t, "a@example.org"), s.client(t)
-	for range 50 {
-		user.want(200, "", "GET", "/v1/cart", "")
-		guest.want(200, "", "GET", "/v1/cart", "")
-	}
-	if n, m := s.authStore.count("VerifySession"), s.authStore.count("VerifyGuestTicket"); n != 1 || m != 1 {
-		t.Errorf("auth was asked of the session %d times, of the guest %d times", n, m)
-	}
-	for result, want := range map[string]float64{"cached": 49, "missed": 1, "revoked": 0, "blind": 0} {
-		got := testutil.ToFloat64(s.tickets.checks[sessionToken][map[string]int{"cached": cached, "missed": missed, "revoked": revoked, "blind": blind}[result]])
-		if got != want {
-			t.Errorf("%s: %v, want %v", result, got, want)
+	guest.want(200, "", "GET", "/v1/cart", "")
+	for asked, at := range []*shop{s, other} {
+		userThere, guestThere := at.client(t), at.client(t)
+		userThere.cookies["session"], guestThere.cookies["guest"] = user.cookies["session"], guest.cookies["guest"]
+		for range 50 {
+			userThere.want(200, "", "GET", "/v1/cart", "")
+			guestThere.want(200, "", "GET", "/v1/cart", "")
+		}
+		if n, m := s.authStore.count("VerifySession"), s.authStore.count("VerifyGuestTicket"); n != asked || m != asked {
+			t.Errorf("auth was asked of the session %d times, of the guest %d times, want %d", n, m, asked)
+		}
+		for _, k := range []kind{sessionToken, guestTicket} {
+			for result, want := range map[int]int{cached: 50 - asked, missed: asked, revoked: 0, blind: 0} {
+				if got := testutil.ToFloat64(at.tickets.checks[k][result]); got != float64(want) {
+					t.Errorf("kind %d, result %d: %v, want %v", k, result, got, want)
+				}
+			}
 		}
 	}
 	// One that was refused is not remembered.
@@ -215,6 +224,25 @@ func TestAuthIsAskedOnce(t *testing.T) {
 	if n := s.authStore.count("VerifySession"); n != 4 {
 		t.Errorf("auth was asked %d times", n)
 	}
+}
+
+// TestLogInEndedMeanwhile: a session that ended before the log-in answered is not
+// remembered as live.
+func TestLogInEndedMeanwhile(t *testing.T) {
+	s := newShopWith(t, remembering(), 1)
+	s.awaitWhole(t, true)
+	c := s.user(t, "a@example.org")
+	c.want(204, "", "DELETE", "/v1/sessions/current", "")
+	c.want(200, "", "GET", "/v1/cart", "") // a guest, whose cart the log-in moves
+	s.fakeCarts[0].before = func(_ ctx, call string, _ any) error {
+		if call == "MergeCarts" {
+			s.fakeAuths[0].revoke(func(*authv1.VerifySessionResponse) bool { return true })
+			time.Sleep(100 * time.Millisecond) // long enough for the news
+		}
+		return nil
+	}
+	c.logIn("a@example.org")
+	c.want(401, "invalid_session", "GET", "/v1/sessions", "")
 }
 
 // TestEndsReachEveryGateway: whatever ends a session, all gateways that remember
@@ -342,31 +370,59 @@ func TestAnotherReplicaIsFollowed(t *testing.T) {
 	}
 }
 
-// TestLostLog: after a gap nothing counts that was verified before.
+// TestLostLog: when the log was lost nothing counts that was verified before,
+// whether anything was heard of it or not, and whatever is in the new one.
 func TestLostLog(t *testing.T) {
-	s := newShopWith(t, remembering(), 1)
-	a, b := s.user(t, "a@example.org"), s.user(t, "b@example.org")
-	b.want(204, "", "DELETE", "/v1/sessions", "") // a position that can be lost
-	s.awaitWhole(t, true)
-	a.want(200, "", "GET", "/v1/cart", "")
-	for deadline := time.Now().Add(10 * time.Second); testutil.ToFloat64(s.tickets.revoked) == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the end of b's sessions is not heard of")
+	for what, heard := range map[string]bool{"a log of which something was heard": true, "an empty log": false} {
+		s := newShopWith(t, remembering(), 1)
+		a, b := s.user(t, "a@example.org"), s.user(t, "b@example.org")
+		s.awaitWhole(t, true)
+		if heard {
+			b.want(204, "", "DELETE", "/v1/sessions", "")
+			for deadline := time.Now().Add(10 * time.Second); testutil.ToFloat64(s.tickets.revoked) == 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the end of b's sessions is not heard of")
+				}
+			}
+		}
+		a.want(200, "", "GET", "/v1/cart", "")
+		s.fakeAuths[0].silent.Store(true)
+		s.awaitWhole(t, false)
+		// What ends now is heard of by nobody.
+		s.fakeAuths[0].revoke(func(v *authv1.VerifySessionResponse) bool { return "token-"+v.GetSessionId() == a.cookies["session"] })
+		s.authStore.loseLog("two")
+		s.fakeAuths[0].silent.Store(false)
+		s.awaitWhole(t, true)
+		// The stream may have begun before the log was lost; its second word tells then.
+		for deadline := time.Now().Add(5 * time.Second); a.do("GET", "/v1/cart", "").status != 401; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: what was verified before the loss counts", what)
+			}
 		}
 	}
-	s.fakeAuths[0].silent.Store(true)
-	s.awaitWhole(t, false)
-	s.authStore.mu.Lock()
-	s.authStore.ended = nil
-	s.authStore.mu.Unlock()
-	s.fakeAuths[0].silent.Store(false)
+}
+
+// TestFirstWord: what auth was asked before its first word does not count: what
+// ended before that may be in no log any more.
+func TestFirstWord(t *testing.T) {
+	s := newShopWith(t, remembering(), 1)
+	other := s.another(t)
 	s.awaitWhole(t, true)
-	// The stream may have begun before the log was lost; its second word tells then.
-	before := s.authStore.count("VerifySession")
-	for deadline := time.Now().Add(5 * time.Second); s.authStore.count("VerifySession") == before; time.Sleep(10 * time.Millisecond) {
-		a.want(200, "", "GET", "/v1/cart", "")
-		if time.Now().After(deadline) {
-			t.Fatal("what was verified before the gap counts")
+	other.awaitWhole(t, true)
+	for _, position := range []string{"", "of another version/1"} {
+		f := &follower{conn: other.conns[1], auth: other.auth, tickets: other.tickets, log: other.log, position: position}
+		asked := other.tickets.now()
+		go f.run()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			other.tickets.mu.RLock()
+			lost := other.tickets.lost
+			other.tickets.mu.RUnlock()
+			if lost >= asked {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("from %q, what was asked before counts", position)
+			}
 		}
 	}
 }

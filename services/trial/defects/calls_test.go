@@ -54,12 +54,19 @@ func firstTriesOnly(ctx context.Context, method string, req, reply any, conn *gr
 	return invoke(ctx, method, req, reply, conn, opts...)
 }
 
-// remembering is a gateway that asks once who has a session, and never again.
+// remembering is a gateway that asks at most once who has a session, not where it
+// has logged them in itself, and never again.
 func remembering() grpc.UnaryClientInterceptor {
 	var known sync.Map // by token
 	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		if path.Base(method) != "VerifySession" {
-			return invoke(ctx, method, req, reply, conn, opts...)
+			err := invoke(ctx, method, req, reply, conn, opts...)
+			if in, ok := reply.(*authv1.LogInResponse); ok && err == nil {
+				known.Store(in.GetSessionToken(), &authv1.VerifySessionResponse{
+					UserId: in.GetUserId(), SessionId: in.GetSession().GetId(), ExpiresAt: in.GetSession().GetExpiresAt(), InsideTicket: in.GetInsideTicket(),
+				})
+			}
+			return err
 		}
 		token := req.(*authv1.VerifySessionRequest).GetSessionToken()
 		if answer, ok := known.Load(token); ok {

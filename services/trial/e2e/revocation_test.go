@@ -195,7 +195,10 @@ func (m *members) timeLogOuts(n int) []time.Duration {
 	return took
 }
 
-// TestFewAsk: in steady use nearly all tickets are checked from memory.
+// TestFewAsk: nearly all tickets are checked from memory, the first use of each
+// session at each gateway included: the one that logged it in knows it already.
+// What comes on top in longer use is one ask of each gateway that a session is
+// used at, every 50 seconds.
 func TestFewAsk(t *testing.T) {
 	m := openMembers(t)
 	stop, requests := m.load(5 * time.Millisecond)
@@ -205,7 +208,7 @@ func TestFewAsk(t *testing.T) {
 	stop()
 	asked, checked := m.checks()
 	t.Logf("of 1,000 tickets checked, %.1f asked auth", 1000*asked/checked)
-	if requests.Load() < 3000 || asked > checked*5/1000+16 { // each gateway saw each of the four sessions first
+	if requests.Load() < 3000 || asked*1000 >= checked*5 {
 		t.Errorf("of %.0f tickets, auth was asked of %.0f", checked, asked)
 	}
 }
