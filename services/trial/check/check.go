@@ -104,6 +104,7 @@ func passes() []pass {
 		{[]Result{{Check: "linearizable", Of: "requests for hot carts"}}, (*judge).linearizable},
 		{[]Result{{Check: "foreign", Of: "carts and orders shown"}}, (*judge).foreign},
 		{[]Result{{Check: "revoked", Of: "ended sessions shown again"}}, (*judge).revoked},
+		{[]Result{{Check: "reused", Of: "used refresh tokens shown again"}}, (*judge).reused},
 		{[]Result{{Check: "hidden", Of: "attempts that must not fail"}}, (*judge).hidden},
 		{[]Result{{Check: "drained", Of: "attempts while gateways end in order"}}, (*judge).drained},
 		{[]Result{{Check: "logical", Of: "requests that must not fail"}}, (*judge).logical},
@@ -143,9 +144,15 @@ func judged(records scan, limits Limits) (Verdict, error) {
 	}
 	j := &judge{tape: t, limits: limits, results: map[string]*Result{}, gone: map[string]bool{}, twice: map[string]bool{}}
 	all := passes()
-	if len(t.pods) == 0 { // it is of pods alone
-		all = slices.DeleteFunc(all, func(p pass) bool { return p.checks[0].Check == "share" })
-	}
+	all = slices.DeleteFunc(all, func(p pass) bool {
+		switch p.checks[0].Check {
+		case "share": // it is of pods alone
+			return len(t.pods) == 0
+		case "reused": // of clients that have tokens
+			return !slices.ContainsFunc(t.ops, func(o *op) bool { return o.kind == history.Tokens })
+		}
+		return false
+	})
 	for _, p := range all {
 		for i, c := range p.checks {
 			if j.asked(c.Check) {

@@ -367,6 +367,28 @@ func TestFindings(t *testing.T) {
 			bad:   told().op(history.LogOut, "u").op(history.Probe, "u"),
 			want:  []string{"revoked u: a session that was ended was accepted at 0.003 s"},
 		},
+		"revoked, with tokens": {
+			check: "revoked",
+			good:  told().op(history.Tokens, "m").op(history.Reuse, "m", refused(401, "invalid_grant")).op(history.Probe, "m", refused(401, "invalid_token")),
+			bad:   told().op(history.Tokens, "m").op(history.Reuse, "m", refused(401, "invalid_grant")).op(history.Probe, "m"),
+			want:  []string{"revoked m: a session that was ended was accepted at 0.005 s"},
+		},
+		"reused": {
+			check: "reused",
+			good: told().op(history.Tokens, "m").op(history.Refresh, "m").op(history.Refresh, "m").op(history.Reuse, "m", refused(401, "invalid_grant")).
+				op(history.Reuse, "m", unknown),
+			bad:  told().op(history.Tokens, "m").op(history.Refresh, "m").op(history.Refresh, "m").op(history.Reuse, "m"),
+			want: []string{"reused m: a refresh token that was used up was good for another at 0.007 s"},
+		},
+		"a refresh that is refused": {
+			check: "logical",
+			good:  told().op(history.Tokens, "m").op(history.Refresh, "m").op(history.Reuse, "m", refused(401, "invalid_grant")).op(history.Probe, "m", refused(401, "invalid_token")),
+			bad:   told().op(history.Tokens, "m").op(history.Refresh, "m", refused(401, "invalid_grant")).op(history.Read, "m", refused(401, "invalid_token")),
+			want: []string{
+				"logical m: a read sent at 0.004 s failed: failed after 1 attempt(s), status 401 invalid_token",
+				"logical m: a refresh sent at 0.002 s failed: failed after 1 attempt(s), status 401 invalid_grant",
+			},
+		},
 		"revoked soon": {
 			check:  "revoked",
 			limits: Limits{Holds: 10 * time.Millisecond},

@@ -78,3 +78,16 @@ func (j *judge) revoked() {
 		}
 	}
 }
+
+// reused: a refresh token that was used up is refused: one of those who have had
+// it must not. That the session is over then, revoked tells.
+func (j *judge) reused() {
+	for _, o := range j.ops {
+		if o.kind != history.Reuse || o.outcome == history.Unknown {
+			continue
+		}
+		if j.looked("reused", 1); o.outcome == history.OK {
+			j.find("reused", o.cart, []*op{o}, "a refresh token that was used up was good for another at %s", at(o.answered))
+		}
+	}
+}

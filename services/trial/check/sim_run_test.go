@@ -35,7 +35,8 @@ func TestCorrectShop(t *testing.T) {
 	}
 	t.Logf("%d requests, %d unknown; looked at %v", requests, unknown, looked)
 	for _, name := range Names() {
-		if looked[name] < 200 && name != "inconclusive" && name != "share" {
+		// The simulated shop has no pods, and nobody there has tokens.
+		if looked[name] < 200 && name != "inconclusive" && name != "share" && name != "reused" {
 			t.Errorf("%s looked at %d things only", name, looked[name])
 		}
 	}

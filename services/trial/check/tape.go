@@ -135,8 +135,11 @@ func (o *op) retried() bool { return len(o.attempts) > 1 }
 func (o *op) failed() bool {
 	return o.outcome == history.Unknown || o.outcome == history.Failed && (o.status < 400 || o.status >= 500) ||
 		len(o.attempts) > maxAttempts && !o.last ||
-		o.outcome == history.Failed && o.kind != history.Probe && (o.code == "invalid_session" || o.code == "wrong_credentials")
+		o.outcome == history.Failed && o.kind != history.Probe && o.kind != history.Reuse && slices.Contains(notLoggedIn, o.code)
 }
+
+// notLoggedIn are the codes that who has not logged out must not be answered.
+var notLoggedIn = []string{"invalid_session", "wrong_credentials", "invalid_token", "invalid_grant"}
 
 // cart is all of one cart.
 type cart struct {

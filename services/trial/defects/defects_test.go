@@ -84,6 +84,26 @@ func defects() []defect {
 			trial:  trial{weights: visits, shoppers: 4},
 			broken: double{auth: remembering()},
 		},
+		{
+			name: "self-contained-session", checks: []string{"revoked"}, least: 2, alone: true,
+			trial:  trial{weights: visits, shoppers: 4},
+			broken: double{auth: selfContained()},
+		},
+		{
+			name: "late-answer", checks: []string{"revoked"}, least: 2, alone: true,
+			trial:  trial{weights: visits, shoppers: 4},
+			broken: double{auth: lateAnswers(), asks: true},
+		},
+		{
+			name: "deaf-gateway", checks: []string{"revoked"}, least: 8, alone: true,
+			trial:  trial{weights: visits, shoppers: 6, gateways: 2, fresh: true, length: 6 * time.Second, faults: silence},
+			broken: double{news: newDeaf},
+		},
+		{
+			name: "refresh-without-reuse-detection", checks: []string{"reused"}, least: 4, alone: true,
+			trial:  trial{weights: guests, machines: 4, length: 4 * time.Second},
+			broken: double{users: newForgiving},
+		},
 	}
 	return append(all, traced()...)
 }
@@ -245,6 +265,16 @@ func rollGateways(s *stage) error {
 		}
 	}
 	return nil
+}
+
+// silence has gateways hear nothing of revocations for most of the trial.
+func silence(s *stage) error {
+	return s.fault(history.Hidden, "silence", "auth", func() error {
+		s.silent.Store(true)
+		time.Sleep(s.calls.length - 2*warmUp)
+		s.silent.Store(false)
+		return nil
+	})
 }
 
 // fillRedis takes Redis' memory away for a while.

@@ -46,9 +46,13 @@ type double struct {
 	window time.Duration                                        // of idempotency
 	store  func(*redisstore.Store, redis.UniversalClient) stock // what a cart replica keeps carts in
 	dial   func(addrs []string) (*grpc.ClientConn, error)       // the gateways' way to the carts
-	// cart and auth are put before each call of a gateway.
+	// cart and auth are put before each call of a gateway, news around what it hears
+	// of revocations.
 	cart, auth grpc.UnaryClientInterceptor
+	news       func(grpc.ClientStream) grpc.ClientStream
 	gateway    func(chassis.Part) chassis.Part
+	asks       bool                                               // the gateways remember no tickets themselves
+	users      func(auth.Store, redis.UniversalClient) auth.Store // what an auth replica keeps users in
 }
 
 // stock is what the cart service needs.
@@ -68,6 +72,7 @@ type shop struct {
 	stopRedis func()
 	calls     *calls
 	trading   atomic.Bool // while there is traffic
+	silent    atomic.Bool // while gateways hear nothing of revocations
 }
 
 // The settings that the replicas have. All shoppers are one address. A command and a try may take longer than
@@ -84,7 +89,7 @@ func openShop(t *testing.T, tr trial, d double) *shop {
 	t.Helper()
 	s := &shop{calls: &calls{trial: tr}}
 	s.startRedis(t, d)
-	s.auths = s.replicas(t, "auth", 1, s.auth(t, newWire(t, s.wire.network, s.wire.addr)))
+	s.auths = s.replicas(t, "auth", 1, s.auth(t, newWire(t, s.wire.network, s.wire.addr), d))
 	s.carts = s.replicas(t, "cart", 2, s.cart(t, tr, d))
 	s.gateways = s.replicas(t, "gateway", cmp.Or(tr.gateways, 1), s.gateway(d))
 	s.door = newDoor(t, s.gateways)
@@ -164,7 +169,7 @@ func load[T any](name string, more ...string) (T, error) {
 
 var nowhere = slog.New(slog.DiscardHandler)
 
-func (s *shop) auth(t *testing.T, way net.Listener) func(string) (chassis.Service, error) {
+func (s *shop) auth(t *testing.T, way net.Listener, d double) func(string) (chassis.Service, error) {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	if err != nil {
@@ -182,7 +187,11 @@ func (s *shop) auth(t *testing.T, way net.Listener) func(string) (chassis.Servic
 		}
 		reg := chassis.NewRegistry()
 		rdb := redisconn.Open(set.Redis, reg, nil)
-		service, err := auth.New(set, auth.NewRedisStore(rdb), time.Now)
+		var users auth.Store = auth.NewRedisStore(rdb)
+		if d.users != nil {
+			users = d.users(users, rdb)
+		}
+		service, err := auth.New(set, users, time.Now)
 		if err != nil {
 			return chassis.Service{}, err
 		}
@@ -277,6 +286,9 @@ func (s *shop) gateway(d double) func(string) (chassis.Service, error) {
 		if err != nil {
 			return chassis.Service{}, err
 		}
+		if d.asks {
+			set.TicketCache = 0
+		}
 		reg := chassis.NewRegistry()
 		metrics := rpc.NewClientMetrics(reg)
 		auth, err := rpc.Dial(toAuth, metrics)
@@ -291,11 +303,11 @@ func (s *shop) gateway(d double) func(string) (chassis.Service, error) {
 		if err != nil {
 			return chassis.Service{}, err
 		}
-		authCalls, err := before(auth, s.auths[0].addr, d.auth)
+		authCalls, err := before(auth, s.auths[0].addr, s.hears(d), d.auth)
 		if err != nil {
 			return chassis.Service{}, err
 		}
-		cartCalls, err := before(cart, s.carts[0].addr, d.cart, s.calls.strike)
+		cartCalls, err := before(cart, s.carts[0].addr, nil, d.cart, s.calls.strike)
 		if err != nil {
 			return chassis.Service{}, err
 		}
@@ -326,9 +338,36 @@ func (s *shop) gateway(d double) func(string) (chassis.Service, error) {
 	}
 }
 
-// before is conn with interceptors before each call. A gateway takes nothing but
+// hears is what becomes of the news that gateways hear: while it is silent, none
+// comes.
+func (s *shop) hears(d double) func(grpc.ClientStream) grpc.ClientStream {
+	return func(stream grpc.ClientStream) grpc.ClientStream {
+		stream = silenced{stream, &s.silent}
+		if d.news != nil {
+			stream = d.news(stream)
+		}
+		return stream
+	}
+}
+
+// silenced is a stream whose words come when it is silent no more.
+type silenced struct {
+	grpc.ClientStream
+	silent *atomic.Bool
+}
+
+func (s silenced) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	for s.silent.Load() && s.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return errors.Join(err, s.Context().Err())
+}
+
+// before is conn with interceptors before each call, and around each stream, if
+// that is not nil. A gateway takes nothing but
 // a connection of its own, so there is a second one, which no call goes through.
-func before(conn *grpc.ClientConn, addr string, interceptors ...grpc.UnaryClientInterceptor) (*grpc.ClientConn, error) {
+func before(conn *grpc.ClientConn, addr string, around func(grpc.ClientStream) grpc.ClientStream, interceptors ...grpc.UnaryClientInterceptor) (*grpc.ClientConn, error) {
 	var chain []grpc.UnaryClientInterceptor
 	for _, i := range interceptors {
 		if i != nil {
@@ -341,7 +380,11 @@ func before(conn *grpc.ClientConn, addr string, interceptors ...grpc.UnaryClient
 	return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithIdleTimeout(0), grpc.WithChainUnaryInterceptor(chain...),
 		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, _ *grpc.ClientConn, method string, _ grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-			return conn.NewStream(ctx, desc, method, opts...)
+			stream, err := conn.NewStream(ctx, desc, method, opts...)
+			if err == nil && around != nil {
+				stream = around(stream)
+			}
+			return stream, err
 		}))
 }
 

@@ -25,6 +25,8 @@ type trial struct {
 	rate     float64       // 0 means 90
 	length   time.Duration // 0 means 3 s
 	gateways int           // 0 means 1
+	machines int           // API clients
+	fresh    bool          // each request has a connection of its own
 	slow     time.Duration // by which each cart replica is slower while there is traffic
 	// The answer to every so many-th call for a change gets lost between cart and
 	// gateway, and that to every so many-th script between Redis and cart; every
@@ -110,8 +112,13 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Dura
 	if err != nil {
 		return 0, err
 	}
+	var protocols []string
+	if tr.fresh {
+		protocols = []string{"new-connection"}
+	}
 	t, err := traffic.New(ctx, traffic.Options{
 		Target: target, Rate: tr.rate, Length: tr.length, Seed: 1, Shoppers: tr.shoppers, Hot: tr.hot, Weights: tr.weights,
+		Machines: tr.machines, Protocols: protocols,
 		Start: start,
 		Sink: func(op *history.Op) {
 			if op.Kind != history.Register { // it is not of the trial, and takes a busy machine too long

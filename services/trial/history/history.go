@@ -47,6 +47,10 @@ const (
 	Register Kind = "register"
 	Probe    Kind = "probe"  // a session that was ended is shown again: must be refused
 	Orders   Kind = "orders" // reads all orders of the owner (last reading)
+
+	Tokens  Kind = "tokens"  // an API client logs in
+	Refresh Kind = "refresh" // its refresh token is taken for the next one
+	Reuse   Kind = "reuse"   // one that was used up is shown again: must be refused, and ends the session
 )
 
 // Traffic are the kinds that a run must have enough of.

@@ -368,6 +368,8 @@ func meaning(check string) string {
 		return "Each hot cart behaved like a single cart that takes one change at a time; a search that ran out of time counts as a violation."
 	case "foreign":
 		return "No cart and no order shows a line that its own clients did not put there."
+	case "reused":
+		return "A refresh token that was used up was refused, and no session went on by it."
 	case "revoked":
 		return "A session that was ended was refused from then on."
 	case "inconclusive":

@@ -199,7 +199,7 @@ func record(ctx context.Context, o Options, path string, w *watch.Watch, address
 	}
 	w.Do("registering the shoppers")
 	t.traffic, err = traffic.New(ctx, traffic.Options{
-		Target: target, Rate: o.Rate, Length: o.Length, More: t.more, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers(o.Rate),
+		Target: target, Rate: o.Rate, Length: o.Length, More: t.more, Seed: o.Seed, Start: t.start, Weights: weights(), Shoppers: shoppers(o.Rate), Machines: machines,
 		Sink: func(op *history.Op) {
 			t.history.Write(history.Record{Op: op})
 			w.Op(op)
@@ -290,6 +290,10 @@ func open(ctx context.Context, o Options, address string) (*local.Shop, *fault.N
 	}
 	return shop, network, nil
 }
+
+// machines is how many API clients there are: enough to see each of their steps
+// often, and few enough that their log-ins leave something for the carts.
+const machines = 4
 
 // shoppers is how many there are: with few requests a second, many shoppers would
 // never come as far as a checkout.

@@ -52,9 +52,16 @@ type fake struct {
 	carts    map[string]*fakeCart
 	users    map[string]string
 	sessions map[string]string
-	received map[string]int // by key
+	families map[string]*fakeFamily // by access token and by refresh token
+	received map[string]int         // by key
 	requests int
 	paths    map[string]int
+}
+
+type fakeFamily struct {
+	owner   string
+	refresh string // the one that counts
+	over    bool
 }
 
 type fakeCart struct {
@@ -69,7 +76,7 @@ type fakeCart struct {
 func newFake(t testing.TB, fault func(r *http.Request, n int) fault) *fake {
 	f := &fake{
 		fault: fault, products: 200, carts: map[string]*fakeCart{}, users: map[string]string{}, sessions: map[string]string{},
-		received: map[string]int{}, paths: map[string]int{},
+		families: map[string]*fakeFamily{}, received: map[string]int{}, paths: map[string]int{},
 	}
 	f.Server = httptest.NewUnstartedServer(f)
 	f.Config.Protocols = new(http.Protocols)
@@ -191,6 +198,7 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		Email    string
 		Quantity int64
 		Items    []history.Line
+		Refresh  string `json:"refresh_token"`
 	}
 	var content bytes.Buffer
 	_, _ = content.ReadFrom(r.Body)
@@ -205,6 +213,13 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 			problem(w, 401, "invalid_session")
 			return
 		}
+	} else if access, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		family := f.families[access]
+		if user = true; family == nil || family.over {
+			problem(w, 401, "invalid_token")
+			return
+		}
+		owner = family.owner
 	} else if c, err := r.Cookie("guest"); err == nil {
 		owner = c.Value
 	}
@@ -250,6 +265,24 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "session", Value: token})
 		http.SetCookie(w, &http.Cookie{Name: "guest", MaxAge: -1})
 		send(w, 201, map[string]any{"id": "session"})
+		return
+	case "POST /v1/tokens":
+		family := f.families[in.Refresh]
+		switch {
+		case in.Refresh == "":
+			family = &fakeFamily{owner: f.users[in.Email]}
+		case family == nil || family.over || family.refresh != in.Refresh:
+			if family != nil {
+				family.over = true
+			}
+			problem(w, 401, "invalid_grant")
+			return
+		}
+		f.drawn++
+		access := fmt.Sprintf("a%d", f.drawn)
+		family.refresh = fmt.Sprintf("r%d", f.drawn)
+		f.families[access], f.families[family.refresh] = family, family
+		send(w, 200, map[string]any{"access_token": access, "refresh_token": family.refresh})
 		return
 	case "DELETE /v1/sessions/current":
 		delete(f.sessions, session)

@@ -75,7 +75,7 @@ func (t *Traffic) Finish(ctx context.Context) error {
 	for err := range errs {
 		all = errors.Join(all, err)
 	}
-	for _, r := range []ring{t.shoppers, t.hot, t.visitors} {
+	for _, r := range []ring{t.shoppers, t.hot, t.visitors, {clients: t.apiClients}} {
 		for _, c := range r.clients {
 			c.transport.CloseIdleConnections()
 		}

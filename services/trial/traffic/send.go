@@ -67,6 +67,7 @@ type request struct {
 	query        string
 	content      []byte
 	cookie       string // "guest=…" or "session=…"
+	bearer       string // an access token
 	key, ifMatch string
 }
 
@@ -99,6 +100,9 @@ type content struct {
 	Products []history.Line `json:"products"`
 	Orders   []content      `json:"orders"`
 	Next     string         `json:"next_page_token"`
+
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
 }
 
 // send makes a logical request: up to three attempts under one key, at 0 s, 1 s
@@ -195,7 +199,7 @@ func judge(kind history.Kind, attempts []history.Attempt) history.Outcome {
 
 func afterDoubt(kind history.Kind, code string) history.Outcome {
 	switch kind {
-	case history.Read, history.Probe, history.Orders:
+	case history.Read, history.Probe, history.Orders, history.Reuse:
 		return history.Failed
 	case history.LogOut:
 		if code == "invalid_session" {
@@ -205,7 +209,7 @@ func afterDoubt(kind history.Kind, code string) history.Outcome {
 		if code == "email_taken" {
 			return history.OK // nobody else draws this address
 		}
-	case history.LogIn: // has no key
+	case history.LogIn, history.Tokens, history.Refresh: // have no key
 	default:
 		switch code {
 		case "stale_version", "quantity_limit", "line_limit":
@@ -255,6 +259,9 @@ func (c *client) roundTrip(ctx context.Context, req request) (answer, error) {
 	}
 	if req.cookie != "" {
 		header["Cookie"] = []string{req.cookie}
+	}
+	if req.bearer != "" {
+		header["Authorization"] = []string{"Bearer " + req.bearer}
 	}
 	if req.key != "" {
 		header["Idempotency-Key"] = []string{req.key}

@@ -56,6 +56,12 @@ type Options struct {
 	Shoppers int
 	// Hot is the number of hot carts, 0 means 4, less than 0 none; each has five clients.
 	Hot int
+	// Machines is the number of API clients, which have tokens and no cookie; each
+	// has one account. What they do comes on top of the rate, about two requests a
+	// second each.
+	Machines int
+	// Protocols are those by which clients connect, in turn; nil means all three.
+	Protocols []string
 	// Weights are of the kinds in history.Traffic; nil means DefaultWeights. The
 	// steps between (a guest's first read, log-out, probe) come on top.
 	Weights map[history.Kind]int
@@ -88,6 +94,8 @@ type Traffic struct {
 	hot      ring
 	visitors ring           // guests who never log in; they come while all others wait
 	ops      sync.WaitGroup // under way
+
+	apiClients []*client
 
 	mu     sync.Mutex
 	live   Live
@@ -133,6 +141,9 @@ func New(ctx context.Context, o Options) (*Traffic, error) {
 	}
 	if o.Weights == nil {
 		o.Weights = DefaultWeights()
+	}
+	if o.Protocols == nil {
+		o.Protocols = protocols[:]
 	}
 	if o.Start.IsZero() {
 		o.Start = time.Now()
@@ -209,6 +220,11 @@ func (t *Traffic) setUp(ctx context.Context) error {
 			}
 		}
 	}
+	for i := range t.Machines {
+		c := t.client(fmt.Sprintf("m%d", i+1), run)
+		t.apiClients = append(t.apiClients, c)
+		owners = append(owners, c)
+	}
 	err = each(owners, 4, func(c *client) error { return c.register(ctx) })
 	if err != nil {
 		return err
@@ -228,9 +244,9 @@ func (t *Traffic) setUp(ctx context.Context) error {
 
 // client makes a shopper; a client of a hot cart is changed from that.
 func (t *Traffic) client(name, run string) *client {
-	n := len(t.shoppers.clients) + len(t.hot.clients) + len(t.visitors.clients)
+	n := len(t.shoppers.clients) + len(t.hot.clients) + len(t.apiClients) + len(t.visitors.clients)
 	c := &client{
-		t: t, name: name, protocol: protocols[n%len(protocols)], rng: source(t.Seed, uint64(2+n)),
+		t: t, name: name, protocol: t.Protocols[n%len(t.Protocols)], rng: source(t.Seed, uint64(2+n)),
 		account: name + ".u", email: name + "." + run + "@trial.example", password: run,
 		guests: 1,
 	}
@@ -289,6 +305,8 @@ func each(clients []*client, atOnce int, do func(*client) error) error {
 // recorded so), and its error is returned.
 func (t *Traffic) Run(ctx context.Context) error {
 	begun := time.Now()
+	over := make(chan struct{})
+	t.machines(ctx, over)
 	slot := float64(time.Second) / t.Rate
 	for i := 0; ; i++ {
 		due := begun.Add(time.Duration((float64(i) + t.rng.Float64()) * slot))
@@ -298,6 +316,7 @@ func (t *Traffic) Run(ctx context.Context) error {
 		t.dispatch(ctx, due)
 	}
 	pause(ctx, time.Until(begun.Add(t.Length)))
+	close(over)
 	t.ops.Wait()
 	return ctx.Err()
 }

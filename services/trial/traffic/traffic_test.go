@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -364,6 +365,53 @@ func TestNewLife(t *testing.T) {
 	}
 	if op := do(t.Context(), h, history.LogIn); op.Outcome != history.OK || op.Cart != "hot.1" || op.From != "" || h.forced() != "" {
 		t.Errorf("%+v", op)
+	}
+}
+
+// TestMachines: a machine logs in, reads and refreshes twice, shows a refresh token
+// that is used up, and then the access token, each as often as the others. Where the
+// answer does not come it begins anew.
+func TestMachines(t *testing.T) {
+	t.Parallel()
+	var failing atomic.Bool
+	f := newFake(t, func(r *http.Request, n int) fault {
+		if failing.Load() && r.URL.Path == "/v1/tokens" {
+			return away
+		}
+		return none
+	})
+	var record log
+	traffic := start(t, f, Options{Shoppers: 1, Hot: -1, Machines: 2, Rate: 10, Length: 2 * time.Second, Sink: record.sink})
+	time.AfterFunc(time.Second, func() { failing.Store(true) })
+	if err := traffic.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	count := map[history.Kind]int{}
+	var before *history.Op
+	for _, op := range record.ops {
+		if op.Client != "m1" || op.Kind == history.Register {
+			continue
+		}
+		if op.Cart != "m1.u" || before != nil && op.Sent < before.Answered {
+			t.Errorf("%+v", op)
+		}
+		before = op
+		if op.Outcome != history.OK && (op.Status < 400 || op.Status >= 500) {
+			continue // a 503
+		}
+		count[op.Kind]++
+		if ended := op.Kind == history.Reuse || op.Kind == history.Probe; ended != (op.Status == 401) {
+			t.Errorf("%s: %d %s", op.Kind, op.Status, op.Code)
+		}
+	}
+	lives := count[history.Probe]
+	for kind, each := range map[history.Kind]int{history.Tokens: 1, history.Read: refreshes, history.Refresh: refreshes, history.Reuse: 1} {
+		if n := count[kind]; lives < 3 || n < each*lives || n > each*(lives+1) {
+			t.Errorf("%d of %s in %d lives", n, kind, lives)
+		}
+	}
+	if l := traffic.Live(); l.InFlight != 0 || l.Sent != l.OK+l.Failed+l.Unknown || l.Unknown == 0 {
+		t.Errorf("%+v", l)
 	}
 }
 
