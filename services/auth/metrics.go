@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -12,6 +13,35 @@ import (
 	"coatcheck/chassis/measure"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
+
+// Show shows in reg how well the log of revocations is followed.
+func (s *Server) Show(reg prometheus.Registerer) {
+	f, began := promauto.With(reg), time.Now()
+	of := func(value func(*feed) float64) func() float64 {
+		return func() float64 {
+			s.feed.mu.Lock()
+			defer s.feed.mu.Unlock()
+			return value(s.feed)
+		}
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "coatcheck_auth_revocations_age_seconds",
+		Help: "Everything revoked longer ago than this was read from the log; what a gateway knows is never younger.",
+	}, of(func(f *feed) float64 {
+		if f.complete.IsZero() {
+			return time.Since(began).Seconds()
+		}
+		return time.Since(f.complete).Seconds()
+	}))
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "coatcheck_auth_revocation_streams",
+		Help: "Gateways that hear of revocations from this replica.",
+	}, of(func(f *feed) float64 { return float64(f.watching) }))
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "coatcheck_auth_revocation_logs_lost_total",
+		Help: "How often the log of revocations was lost from Redis, as this replica noticed.",
+	}, of(func(f *feed) float64 { return float64(f.losses) }))
+}
 
 // Measured returns an interceptor that counts in reg how log-ins,
 // registrations and checks of sessions end, and what the limits refused.

@@ -58,7 +58,7 @@ type source struct{ Type, UID string }
 func dashboards(t *testing.T) []dashboard {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(chart, "dashboards", "*.json"))
-	if err != nil || len(files) != 5 {
+	if err != nil || len(files) != 6 {
 		t.Fatalf("%d dashboards: %v", len(files), err)
 	}
 	var all []dashboard

@@ -65,6 +65,7 @@ func serve() {
 		log.Error("cannot start", "err", err)
 		os.Exit(1)
 	}
+	service.Show(registry)
 	server := rpc.NewServer(log, registry, settings.InstanceName(),
 		slices.Concat(traces.ServerOptions(), secured.ServerOptions(settings.TLSClients), []grpc.ServerOption{grpc.ChainUnaryInterceptor(auth.Measured(registry))})...)
 	authv1.RegisterAuthServiceServer(server, service)
