@@ -19,6 +19,7 @@ type browser struct {
 
 	mu      sync.Mutex
 	cookies map[string]string
+	bearer  string // an access token
 	address string
 }
 
@@ -34,7 +35,7 @@ func (b *browser) copy(url string) *browser {
 	if url != "" {
 		other.url = url
 	}
-	other.cookies = maps.Clone(b.cookies)
+	other.cookies, other.bearer = maps.Clone(b.cookies), b.bearer
 	return other
 }
 
@@ -44,7 +45,7 @@ func (b *browser) move(address string) {
 	b.address = address
 }
 
-// weight is how many bytes of cookies each request carries.
+// weight is how many bytes of cookies or of a token each request carries.
 func (b *browser) weight() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,6 +54,9 @@ func (b *browser) weight() int {
 		if name != pin {
 			n += len(name) + len(value) + len("=; ")
 		}
+	}
+	if b.bearer != "" {
+		n += len("Authorization: Bearer ") + len(b.bearer)
 	}
 	return n
 }
@@ -63,6 +67,7 @@ type answer struct {
 	ServedBy     string `json:"-"`
 	ServedByCart string `json:"-"`
 	Code         string `json:"code"`
+	AccessToken  string `json:"access_token"`
 	cookies      []*http.Cookie
 	Items        []struct {
 		SKU      string `json:"sku"`
@@ -135,6 +140,9 @@ func (b *browser) send(ctx context.Context, method, path string, body any, key s
 	req.Header.Set(forwardedFor, b.address)
 	for name, value := range b.cookies {
 		req.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	if b.bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+b.bearer)
 	}
 	b.mu.Unlock()
 	resp, err := b.http.Do(req)

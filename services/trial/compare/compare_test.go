@@ -73,8 +73,18 @@ func TestRun(t *testing.T) {
 	check("memory: lost at a death", way["memory"].Death.CartsLost > 0 && way["memory"].Death.SessionsLost > 0)
 	check("cookie: log-out", way["cookie"].LogOutsHeld == 0 && way["redis"].LogOutsHeld == way["redis"].LogOuts)
 	check("cookie: bytes", way["cookie"].CookieBytes > way["redis"].CookieBytes+100 && way["cookie"].CookieBytesLargest > 4000)
+	session := map[string]SessionWay{}
+	for _, m := range report.SessionWays {
+		session[m.Key] = m
+		held, lost := m.Key != "jwt", m.Key == "memory"
+		check("sessions, "+m.Key+": log-outs", m.LogOuts > 0 && (m.LogOutsHeld == m.LogOuts) == held && (m.LogOutsHeld == 0) != held)
+		check("sessions, "+m.Key+": lost", m.Sessions > 0 && (m.SessionsLost > 0) == lost && m.SessionsLost < m.Sessions)
+		check("sessions, "+m.Key+": bytes", m.Bytes > 40)
+	}
+	check("sessions: look-ups", session["memory"].LookUps == 1 && session["shared"].LookUps == 1 && session["jwt"].LookUps == 0 && session["coatcheck"].LookUps < 0.1)
+	check("sessions: CPU", session["shared"].Check > 4*session["coatcheck"].Check && session["shared"].Check > session["memory"].Check)
 	page, err := os.ReadFile(filepath.Join(dir, "compare.html"))
-	if err != nil || strings.Count(string(page), "<td>") != 3*len(report.rows()) {
+	if err != nil || strings.Count(string(page), "<td>") != 3*len(report.rows())+4*len(report.sessionRows()) {
 		t.Errorf("the page has %d cells: %v", strings.Count(string(page), "<td>"), err)
 	}
 }

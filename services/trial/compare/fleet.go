@@ -208,6 +208,17 @@ func (f *fleet) Add() error {
 	return awaitReadyAt(p.Admin)
 }
 
+func (f *fleet) Metrics() (admins []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.all {
+		if p.cmd != nil {
+			admins = append(admins, p.Admin...)
+		}
+	}
+	return admins
+}
+
 func (f *fleet) PIDs() map[int]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

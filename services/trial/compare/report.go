@@ -16,12 +16,13 @@ import (
 
 // Report is what was measured; compare.json is it.
 type Report struct {
-	Started     time.Time  `json:"started"`
-	Took        string     `json:"took"`
-	Machine     string     `json:"machine"`
-	Sessions    int        `json:"sessions"`
-	Ways        []Measured `json:"ways"`
-	Assumptions []string   `json:"assumptions"`
+	Started     time.Time    `json:"started"`
+	Took        string       `json:"took"`
+	Machine     string       `json:"machine"`
+	Sessions    int          `json:"sessions"`
+	Ways        []Measured   `json:"ways"`
+	SessionWays []SessionWay `json:"session_ways"`
+	Assumptions []string     `json:"assumptions"`
 }
 
 // Measured is one way's numbers. Times are in nanoseconds in JSON.
@@ -204,6 +205,15 @@ func (r Report) Text() string {
 		_, _ = fmt.Fprintln(table, row.Title+"\t"+strings.Join(row.Cells, "\t"))
 	}
 	_ = table.Flush()
+	_, _ = fmt.Fprintln(table)
+	for _, m := range r.SessionWays {
+		_, _ = fmt.Fprint(table, "\t", m.Title)
+	}
+	_, _ = fmt.Fprintln(table)
+	for _, row := range r.sessionRows() {
+		_, _ = fmt.Fprintln(table, row.Title+"\t"+strings.Join(row.Cells, "\t"))
+	}
+	_ = table.Flush()
 	b.WriteString("\nEvery cell was measured in this run")
 	if r.Took != "" {
 		b.WriteString(", which took " + r.Took)
@@ -235,7 +245,7 @@ func (r Report) write(dir string) error {
 		return err
 	}
 	var html strings.Builder
-	err = t.Execute(&html, map[string]any{"Report": r, "Rows": r.rows()})
+	err = t.Execute(&html, map[string]any{"Report": r, "Rows": r.rows(), "SessionRows": r.sessionRows()})
 	if err != nil {
 		return err
 	}

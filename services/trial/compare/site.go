@@ -44,6 +44,8 @@ type site interface {
 	Add() error
 	// PIDs are all processes that serve, Redis among them, and of which program.
 	PIDs() map[int]string
+	// Metrics are the admin addresses of all processes that have metrics.
+	Metrics() []string
 	// Programs are the kinds of processes, and how many run.
 	Programs() (kinds []string, processes int)
 	Close()
@@ -127,10 +129,13 @@ func newID(kind string) string {
 // shop is coatcheck itself.
 type shop struct{ *local.Shop }
 
-func openShop(_ context.Context, r *run) (site, error) {
+func openShop(_ context.Context, r *run) (site, error) { return openShopWith(r, "shop") }
+
+// openShopWith opens one in a folder of its own, with settings of the gateways.
+func openShopWith(r *run, folder string, gateway ...string) (site, error) {
 	s, err := local.Start(local.Options{
-		State: filepath.Join(r.work, "shop"), Bin: r.Bin, Gateways: replicas, Auths: replicas, Carts: replicas, Spares: 1,
-		Env: map[string][]string{local.Cart: {"COATCHECK_CATALOGUE_FILE=" + r.files.catalogue, "COATCHECK_MAX_LINES=" + strconv.Itoa(maxLines)}},
+		State: filepath.Join(r.work, folder), Bin: r.Bin, Gateways: replicas, Auths: replicas, Carts: replicas, Spares: 1,
+		Env: map[string][]string{local.Gateway: gateway, local.Cart: {"COATCHECK_CATALOGUE_FILE=" + r.files.catalogue, "COATCHECK_MAX_LINES=" + strconv.Itoa(maxLines)}},
 	})
 	if err != nil {
 		return nil, err
@@ -202,6 +207,15 @@ func (s shop) Add() error {
 		}
 	}
 	return s.ready(s.names(replicas)[0])
+}
+
+func (s shop) Metrics() (admins []string) {
+	for _, p := range s.Processes() {
+		if p.State == local.Running && p.Role != local.Redis {
+			admins = append(admins, p.Admin)
+		}
+	}
+	return admins
 }
 
 func (s shop) PIDs() map[int]string {

@@ -17,6 +17,7 @@ import (
 const (
 	Memory = "memory" // carts and sessions in this process's memory
 	Cookie = "cookie" // carts and sessions in signed cookies
+	Token  = "token"  // carts as in Memory; an access token is good until it expires, and nobody looks its session up
 )
 
 // Settings are those of gateway, auth and cart, less what leads to each other
@@ -62,8 +63,8 @@ type Account struct {
 // Validate names each fault.
 func (s Settings) Validate() []error {
 	faults := append(append(s.gateway().Validate(), s.auth().Validate()...), s.cart().Validate()...)
-	if s.State != Memory && s.State != Cookie {
-		faults = append(faults, fmt.Errorf("COATCHECK_STATE: must be %s or %s", Memory, Cookie))
+	if s.State != Memory && s.State != Cookie && s.State != Token {
+		faults = append(faults, fmt.Errorf("COATCHECK_STATE: must be %s, %s or %s", Memory, Cookie, Token))
 	}
 	if _, err := s.accounts(); err != nil {
 		faults = append(faults, errors.New("COATCHECK_ACCOUNTS_FILE: must be a JSON list of users"))

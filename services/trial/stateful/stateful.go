@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"coatcheck/auth"
 	usersinmemory "coatcheck/auth/mapstore"
@@ -31,7 +32,7 @@ import (
 
 // New wires the one process; chassis.Run runs it.
 func New(s Settings, log *slog.Logger, registry *prometheus.Registry) (chassis.Service, error) {
-	users, carts, wrap, err := s.stores()
+	users, carts, wrap, err := s.stores(registry)
 	if err != nil {
 		return chassis.Service{}, err
 	}
@@ -80,7 +81,7 @@ type cartStore interface {
 
 // stores returns where users, sessions and carts are kept, and how the gateway
 // is served then.
-func (s Settings) stores() (auth.Store, cartStore, func(*gateway.Gateway) chassis.Part, error) {
+func (s Settings) stores(registry prometheus.Registerer) (auth.Store, cartStore, func(*gateway.Gateway) chassis.Part, error) {
 	users := usersinmemory.New()
 	accounts, err := s.accounts()
 	if err != nil {
@@ -91,12 +92,18 @@ func (s Settings) stores() (auth.Store, cartStore, func(*gateway.Gateway) chassi
 			return nil, nil, nil, fmt.Errorf("account %s: %w", a.ID, err)
 		}
 	}
-	if s.State == Memory {
+	if s.State != Cookie {
 		carts := cartsinmemory.New(cartsinmemory.Settings{
 			GuestCartLife: s.GuestCartLife, UserCartLife: s.UserCartLife, OrderLife: s.OrderLife,
 			Window: s.IdempotencyWindow, Limits: s.cart().Limits(), Now: time.Now,
 		})
-		return users, carts, func(g *gateway.Gateway) chassis.Part { return gateway.NewServer(g) }, nil
+		var known auth.Store = counted{users, promauto.With(registry).NewCounter(prometheus.CounterOpts{
+			Name: "coatcheck_stateful_session_look_ups_total", Help: "Sessions looked up in this process's memory.",
+		})}
+		if s.State == Token {
+			known = tokens{known}
+		}
+		return known, carts, func(g *gateway.Gateway) chassis.Part { return gateway.NewServer(g) }, nil
 	}
 	pockets := pocket.New(s.SigningKeys.Reveal(), s.PlainHTTP)
 	carts := &pocket.Carts{
@@ -106,6 +113,27 @@ func (s Settings) stores() (auth.Store, cartStore, func(*gateway.Gateway) chassi
 	return pocket.Sessions{Store: users}, carts, func(g *gateway.Gateway) chassis.Part {
 		return newPart(g, pockets.Handler(g), s.RequestTimeout)
 	}, nil
+}
+
+// counted counts how often sessions are looked up.
+type counted struct {
+	auth.Store
+	lookUps prometheus.Counter
+}
+
+// UseSession is part of auth.Store.
+func (c counted) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error) {
+	c.lookUps.Inc()
+	return c.Store.UseSession(ctx, userID, sessionID, now, idle)
+}
+
+// tokens is a store of users whose sessions are their tokens: one whose signature
+// is good is live, whatever has ended since.
+type tokens struct{ auth.Store }
+
+// UseSession is part of auth.Store. It looks nothing up, which is the point.
+func (tokens) UseSession(_ context.Context, _, _ string, now time.Time, idle time.Duration) (time.Time, error) {
+	return now.Add(idle), nil
 }
 
 // part is gateway.Server with something around the gateway. It has the same
