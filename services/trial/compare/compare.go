@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"coatcheck/trial/process"
 )
 
 // Options say where things are. Bin is needed.
@@ -92,7 +94,7 @@ type run struct {
 	pace
 	work     string // a folder for the run
 	files    files
-	starter  *starter
+	starter  *process.Starter
 	progress io.Writer
 }
 
@@ -113,8 +115,8 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	r := &run{Options: o, pace: o.pace(), work: work, starter: newStarter(), progress: out}
-	defer r.starter.close()
+	r := &run{Options: o, pace: o.pace(), work: work, starter: process.NewStarter(), progress: out}
+	defer r.starter.Close()
 	r.files, err = r.prepare(ctx)
 	if err != nil {
 		return err

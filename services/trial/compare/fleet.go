@@ -4,53 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"coatcheck/trial/process"
 )
-
-// starter starts processes from one thread that lives as long as it does: the
-// signal that a child gets at its parent's death is tied to that thread.
-type starter struct{ requests chan func() }
-
-func newStarter() *starter {
-	s := &starter{requests: make(chan func())}
-	go func() {
-		runtime.LockOSThread()
-		for request := range s.requests {
-			request()
-		}
-	}()
-	return s
-}
-
-func (s *starter) start(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = childAttributes()
-	done := make(chan error, 1)
-	s.requests <- func() { done <- cmd.Start() }
-	return <-done
-}
-
-func (s *starter) close() { close(s.requests) }
 
 // fleet is the replicas of a baseline.
 type fleet struct {
-	starter *starter
+	starter *process.Starter
 	mu      sync.Mutex
-	all     []*process
+	all     []*server
 	closed  bool
 }
 
-type process struct {
+type server struct {
 	replica
 	path  string
 	env   []string
@@ -67,9 +42,9 @@ func openFleet(_ context.Context, r *run, state string) (*fleet, error) {
 		return nil, err
 	}
 	for i := range replicas + 1 {
-		p := &process{path: filepath.Join(r.Bin, "stateful"), held: i == replicas}
+		p := &server{path: filepath.Join(r.Bin, "stateful"), held: i == replicas}
 		p.Name = "stateful-" + strconv.Itoa(i+1)
-		ports, err := freePorts(2)
+		ports, err := process.FreePorts(2)
 		if err != nil {
 			return nil, err
 		}
@@ -109,26 +84,7 @@ func openFleet(_ context.Context, r *run, state string) (*fleet, error) {
 	return f, nil
 }
 
-// freePorts are below the range that kernels take for outgoing connections, so
-// that nobody sits on one while a process is down.
-func freePorts(n int) ([]string, error) {
-	const first, last = 12_000, 19_999
-	var free []string
-	for range 1000 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(last-first)))
-		lis, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		_ = lis.Close()
-		if free = append(free, addr); len(free) == n {
-			return free, nil
-		}
-	}
-	return nil, errors.New("no free ports")
-}
-
-func (f *fleet) start(p *process) error {
+func (f *fleet) start(p *server) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed || p.cmd != nil {
@@ -137,7 +93,7 @@ func (f *fleet) start(p *process) error {
 	p.held = false
 	cmd := exec.Command(p.path)
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, p.log, p.log
-	if err := f.starter.start(cmd); err != nil {
+	if err := f.starter.Start(cmd); err != nil {
 		return err
 	}
 	ended := make(chan struct{})
@@ -158,7 +114,7 @@ func (f *fleet) start(p *process) error {
 }
 
 // stop ends the process in order and holds it down.
-func (f *fleet) stop(p *process) {
+func (f *fleet) stop(p *server) {
 	f.mu.Lock()
 	p.held = true
 	cmd, ended := p.cmd, p.ended

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -20,6 +18,7 @@ import (
 	"coatcheck/cart"
 	cartsinmemory "coatcheck/cart/mapstore"
 	"coatcheck/cart/redisstore"
+	"coatcheck/trial/process"
 	"coatcheck/trial/stateful/pocket"
 )
 
@@ -155,27 +154,14 @@ func (r *run) fill(ctx context.Context, users auth.Store, carts cart.Store, how 
 // fillRedis does it on a Redis of its own, which writes no file: used_memory is
 // the same, and the measurement sooner over.
 func (r *run) fillRedis(ctx context.Context, limits cart.Limits) (float64, error) {
-	path, err := exec.LookPath("redis-server")
+	const workers = 32
+	server, err := process.StartRedis(ctx, r.starter, r.work, "--active-expire-effort", "10")
 	if err != nil {
-		return 0, errors.New("redis-server not found: apt-get install redis-server (Debian, Ubuntu) or brew install redis (macOS)")
-	}
-	socket := filepath.Join(r.work, "redis.sock")
-	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", r.work, "--active-expire-effort", "10")
-	if err := r.starter.start(cmd); err != nil {
 		return 0, err
 	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}()
-	const workers = 32
-	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaxRetries: -1, PoolSize: workers})
+	defer server.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1, PoolSize: workers})
 	defer func() { _ = rdb.Close() }()
-	for deadline := time.Now().Add(10 * time.Second); rdb.Ping(ctx).Err() != nil; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return 0, errors.New("redis-server does not answer")
-		}
-	}
 	// The records of operations go when they have expired, which is sooner here.
 	// Then there is a user each, and in the end a session and a cart.
 	carts := redisstore.New(rdb, redisstore.Settings{GuestCartLife: cartLife, UserCartLife: cartLife, OrderLife: cartLife, Window: time.Second, Limits: limits, Now: time.Now})

@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -23,6 +22,7 @@ import (
 	"coatcheck/chassis/config"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 	"coatcheck/trial/local"
+	"coatcheck/trial/process"
 	"coatcheck/trial/stateful"
 )
 
@@ -254,21 +254,13 @@ func (u usage) sum() (sum time.Duration) {
 
 // cpu is what the processes have used so far.
 func cpu(pids map[int]string) (usage, error) {
-	const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Linux runs
 	u := usage{}
 	for pid, program := range pids {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		used, err := process.CPU(pid)
 		if err != nil {
 			return nil, err
 		}
-		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		for _, field := range fields[11:13] {
-			n, err := strconv.ParseInt(string(field), 10, 64)
-			if err != nil {
-				return nil, err
-			}
-			u[program] += time.Duration(n) * tick
-		}
+		u[program] += used
 	}
 	return u, nil
 }

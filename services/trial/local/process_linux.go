@@ -5,14 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 )
-
-// childAttributes has the kernel kill the child when its parent dies, and keeps
-// a terminal's Ctrl-C from it: who stops the shop stops it in order.
-func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-}
 
 // identity tells whether a process runs (one that has ended and nobody waited
 // for does not), and when it started, in clock ticks since the system did.

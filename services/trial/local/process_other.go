@@ -7,13 +7,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
-
-// childAttributes keeps a terminal's Ctrl-C from the child: who stops the shop
-// stops it in order. Nothing here ends it with its parent; Down does.
-func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // identity tells whether a process runs (one that has ended and nobody waited
 // for does not), and when it started, in Unix seconds.

@@ -29,6 +29,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"coatcheck/trial/process"
 )
 
 const (
@@ -121,7 +123,7 @@ type Shop struct {
 	options Options
 	address string
 	front   *front
-	starter *starter
+	starter *process.Starter
 	lock    *os.File
 	release func()
 	close   sync.Once
@@ -236,7 +238,7 @@ func (s *Shop) open() error {
 		_ = lis.Close()
 		return err
 	}
-	s.starter = newStarter()
+	s.starter = process.NewStarter()
 	s.front.run()
 
 	s.mu.Lock()
@@ -363,7 +365,7 @@ func (s *Shop) start(c *child) error {
 	cmd := exec.Command(c.path, c.args...)
 	cmd.Env, cmd.Dir = c.env, s.options.State
 	cmd.Stdout, cmd.Stderr = c.log, c.log
-	if err := s.starter.start(cmd); err != nil {
+	if err := s.starter.Start(cmd); err != nil {
 		return fmt.Errorf("starting %s: %w", c.Name, err)
 	}
 	c.cmd, c.ended = cmd, make(chan struct{})
@@ -555,7 +557,7 @@ func (s *Shop) Close() {
 		}
 		if s.starter != nil {
 			s.front.close()
-			s.starter.close()
+			s.starter.Close()
 		}
 		for _, c := range s.children {
 			_ = c.log.Close()
