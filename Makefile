@@ -45,6 +45,10 @@ compare: build redis ## five ways to keep state under the same traffic and fault
 	@go build -trimpath -o $(BIN)/ ./services/trial/cmd/stateful
 	@$(BIN)/trial compare -dir .run/compare
 
+bench: build redis ## what a request costs, beside servers with fewer parts: a table, and .run/bench; half an hour. SHORT=1: two minutes, and fails past its limits
+	@go build -trimpath -o $(BIN)/ ./services/trial/cmd/reference
+	@$(BIN)/trial bench $(if $(SHORT),-short -dir .run/bench-short,-dir .run/bench)
+
 redis-crash: build redis strace ## what Redis loses when the machine crashes under it: always nothing, everysec something
 	@$(BIN)/trial redis-crash
 
@@ -217,4 +221,4 @@ clean: ## remove what was built; shops that run and their data stay
 
 .PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
   test-chart test-manifests test-dashboards test-browser pictures fix-manifests verify-manifests verify-kind reproducible shellcheck \
-  go help demo watch trial-long compare redis-crash up down ps rotate-keys build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean
+  go help demo watch trial-long compare bench redis-crash up down ps rotate-keys build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean

@@ -59,6 +59,10 @@ var (
 	checkoutScript = redis.NewScript(checkoutLua)
 )
 
+// ChangeScript is the text of the script that makes every change, for whoever
+// measures what the way to it costs.
+func ChangeScript() string { return changeLua }
+
 // Settings are how long things are kept, and the limits.
 type Settings struct {
 	GuestCartLife time.Duration // after the last change

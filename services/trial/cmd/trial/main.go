@@ -5,12 +5,13 @@
 //	trial scenarios           which faults there are to choose from
 //	trial check FILE          judges a history again
 //	trial compare             measures five ways to keep state
+//	trial bench               measures what a request costs
 //	trial redis-crash         what a crash of the machine costs Redis
 //	trial promise [NAME...]   tries what a shop that runs promises its customers
 //	trial up | down | ps      open a shop, close it, list its processes
 //
-// It expects the binaries gateway, auth and cart (for compare stateful too) in
-// its own folder.
+// It expects the binaries gateway, auth and cart (for compare stateful too, for
+// bench reference) in its own folder.
 package main
 
 import (
@@ -70,6 +71,7 @@ func commands() map[string]command {
 		"scenarios":   {"list the scenarios of run", "", scenarioFlags},
 		"check":       {"judge a history again", "FILE", checkFlags},
 		"compare":     {"measure five ways to keep state", "", compareFlags},
+		"bench":       {"measure what a request costs, beside servers with fewer parts", "", benchFlags},
 		"redis-crash": {"count what Redis loses when the machine crashes under it", "", crashFlags},
 		"up":          {"open a shop on this machine and return when it serves", "", upFlags},
 		"down":        {"close it; its data stay", "", downFlags},

@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
+)
+
+const oneLine = `{"items":[{"sku":"mug-enamel-blue-0001","quantity":1}]}`
+
+// adding is a request whose body can be read again after rewind.
+func adding() (r *http.Request, rewind func()) {
+	body := strings.NewReader(oneLine)
+	r = httptest.NewRequest(http.MethodPost, "/v1/cart/items", io.NopCloser(body))
+	r.Header.Set("Content-Type", "application/json")
+	return r, func() { body.Reset(oneLine) }
+}
+
+// threeLines is a cart as most are.
+func threeLines() *cartv1.Cart {
+	price := &cartv1.Money{Amount: 1250, Currency: "EUR"}
+	c := &cartv1.Cart{
+		Version: &cartv1.CartVersion{Incarnation: "abcdefgh", Version: 7}, CatalogueRevision: "0123456789abcdef",
+		Total: &cartv1.Money{Amount: 3 * 1250, Currency: "EUR"}, ExpiresAt: timestamppb.New(time.Unix(1_800_000_000, 0)),
+	}
+	for _, sku := range []string{"mug-enamel-blue-0001", "mug-enamel-blue-0002", "mug-enamel-blue-0003"} {
+		c.Items = append(c.Items, &cartv1.Item{Sku: sku, Name: "Enamel mug", Quantity: 1, UnitPrice: price, LineTotal: price})
+	}
+	return c
+}
+
+// nowhere is a client that takes everything.
+type nowhere struct{ header http.Header }
+
+func (n nowhere) Header() http.Header         { return n.header }
+func (n nowhere) WriteHeader(int)             {}
+func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
+
+// TestAllocationsOfACartRequest bounds what decoding an add and encoding a cart
+// allocate: both lie on the way of every request.
+func TestAllocationsOfACartRequest(t *testing.T) {
+	r, rewind := adding()
+	decoding := testing.AllocsPerRun(1000, func() {
+		rewind()
+		if _, err := decodeAdd(r); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w, c := nowhere{http.Header{}}, threeLines()
+	encoding := testing.AllocsPerRun(1000, func() {
+		if err := reply(w, http.StatusOK, toCart(c)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
+	if decoding > 12 || encoding > 12 {
+		t.Errorf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
+	}
+}
+
+func BenchmarkDecodeAdd(b *testing.B) {
+	r, rewind := adding()
+	b.ReportAllocs()
+	for b.Loop() {
+		rewind()
+		if _, err := decodeAdd(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEncodeCart(b *testing.B) {
+	w, c := nowhere{http.Header{}}, threeLines()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := reply(w, http.StatusOK, toCart(c)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

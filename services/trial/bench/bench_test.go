@@ -1,0 +1,148 @@
+package bench
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"coatcheck/trial/local"
+)
+
+// build returns a folder with the binaries.
+func build(t *testing.T) string {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("what processes use is only known on Linux")
+	}
+	bin := t.TempDir()
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./services/gateway/cmd/gateway", "./services/auth/cmd/auth", "./services/cart/cmd/cart", "./services/trial/cmd/reference")
+	cmd.Dir = "../../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// TestRun takes most parts briefly, and holds what they say against what is known.
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	var out strings.Builder
+	o := Options{Bin: build(t), Dir: dir, Pairs: 1, Block: 300 * time.Millisecond, Carts: 100, Only: []string{"add", "always", "naive", "half", "lone", "lost"}}
+	if err := Run(ctx, o, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	r, err := read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, ok bool) {
+		t.Helper()
+		if !ok {
+			t.Errorf("%s\n%s", what, out.String())
+		}
+	}
+	compared := map[string]*Comparison{}
+	for _, c := range r.Comparisons {
+		compared[c.Key] = c
+		round := c.Rounds[0]
+		check(c.Key+": the shop's processes used no CPU", round.A.CPU[local.Gateway] > 0 && round.A.CPU[local.Cart] > 0 && round.A.CPU[local.Redis] > 0)
+		check(c.Key+": the gateway allocated next to nothing", round.A.Mallocs[local.Gateway] > 5 && round.A.Mallocs[local.Gateway] < 1000)
+		check(c.Key+": no answers", round.A.Requests > 20 && round.B.Requests > 20 && round.Echo.Requests > 100)
+		check(c.Key+": no latency", round.A.P50 > 0 && round.A.P99 >= round.A.P50)
+		check(c.Key+": one pair is too few", c.Few)
+	}
+	for _, key := range []string{"add", "always", "naive-1", "naive-500", "half", "lone"} {
+		check("no comparison "+key, compared[key] != nil)
+	}
+	check("at 500 lines naive is no dearer", compared["naive-500"].CPU().Median < 0.9 || len(compared["naive-500"].CPU().Values) == 0)
+	for _, f := range r.Figures {
+		check(f.Title+": a conclusion from one pair", f.Exact || f.Verdict() == Undecided)
+	}
+	acknowledged := int64(0)
+	for _, a := range r.Audits {
+		if acknowledged += a.Acknowledged; !strings.HasPrefix(a.Carts, "naive") {
+			check("carts of "+a.Carts+" are not whole", a.Lost == 0 && a.Surplus == 0 && a.Acknowledged > 0)
+		}
+	}
+	check("hardly any add was acknowledged", acknowledged > 500)
+	survivors := map[string]Survivors{}
+	for _, s := range r.Survivors {
+		survivors[s.Who] = s
+	}
+	check("the shop lost updates", survivors["shop"].Least == 100)
+	check("direct lost updates", survivors["direct"].Least == 100)
+	check("naive lost none", survivors["naive"].Least < 100)
+	page, err := os.ReadFile(filepath.Join(dir, "bench.html"))
+	if err != nil || !strings.Contains(string(page), "<circle") || strings.Contains(string(page), "ZgotmplZ") {
+		t.Errorf("the page has no dots: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "work-*")); len(left) > 0 {
+		t.Errorf("it leaves %v", left)
+	}
+}
+
+// TestMemory: copies of one cart take what carts do.
+func TestMemory(t *testing.T) {
+	var out strings.Builder
+	o := Options{Bin: build(t), Dir: t.TempDir(), Pairs: 1, Block: 100 * time.Millisecond, Carts: 10}
+	r, err := open(t.Context(), o, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	three, err := r.measureMemory(t.Context(), 20_000, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ten, err := r.measureMemory(t.Context(), 20_000, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("3 lines %.0f, 10 lines %.0f, a record %.0f and %.0f bytes", three.Cart, ten.Cart, three.Record, ten.Record)
+	// A line is its SKU of 10 bytes and little more while the cart is a listpack.
+	if per := (ten.Cart - three.Cart) / 7; three.Cart < 130 || per < 10 || per > 25 || three.Record < 80 || three.Record > 300 {
+		t.Errorf("3 lines %.0f, 10 lines %.0f, a record %.0f bytes", three.Cart, ten.Cart, three.Record)
+	}
+	hundred, err := r.measureMemory(t.Context(), 2000, 130)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hundred.Cart < 2*ten.Cart {
+		t.Errorf("130 lines take %.0f bytes", hundred.Cart)
+	}
+	n, err := r.count(t.Context(), "add", mustCarts(t, r), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Commands["evalsha"] != 1 || n.Commands["hincrby"] != 2 || n.calls(local.Redis) < 1.9 || n.calls(local.Redis) > 4 || n.Sent < 100 || n.Received < 100 {
+		t.Errorf("an add is %+v", n)
+	}
+}
+
+func mustCarts(t *testing.T, r *run) *carts {
+	t.Helper()
+	c, err := r.carts(t.Context(), r.shop.site, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestGateFailsPastALimit(t *testing.T) {
+	within := Figure{Title: "counted", Exact: true, Range: rangeOf([]float64{10}), Limit: 12}
+	beyond := Figure{Title: "counted too", Exact: true, Range: rangeOf([]float64{13}), Limit: 12}
+	timed := Figure{Title: "timed", Range: rangeOf([]float64{13}), Limit: 12}
+	if err := (&Report{Figures: []Figure{within, timed}}).gate(); err != nil {
+		t.Error(err)
+	}
+	if err := (&Report{Figures: []Figure{within, beyond}}).gate(); err == nil || !strings.Contains(err.Error(), "counted too: 13") || strings.Contains(err.Error(), "counted:") {
+		t.Errorf("it says %v", err)
+	}
+}

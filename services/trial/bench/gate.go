@@ -1,0 +1,271 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"coatcheck/trial/local"
+	"coatcheck/trial/process"
+)
+
+// The short form's pace and its one limit on time.
+const (
+	gatePairs  = 5
+	gateBlock  = 2 * time.Second
+	gateCount  = 2000 // lone requests, counted
+	gateRaces  = 3
+	leastRatio = 0.7
+)
+
+// Counts is what one lone request takes, by role: figures that neighbours on
+// this machine can't move.
+type Counts struct {
+	What     string                      `json:"what"`
+	Mallocs  map[string]float64          `json:"mallocs"`
+	Transfer map[string]process.Transfer `json:"transfer"` // sums
+	Requests int                         `json:"requests"`
+	Commands map[string]float64          `json:"redis_commands"` // per request, those of scripts among them
+	Sent     float64                     `json:"sent_bytes"`     // by the client
+	Received float64                     `json:"received_bytes"`
+}
+
+// calls are the system calls that read and write, per request.
+func (c Counts) calls(role string) float64 {
+	t := c.Transfer[role]
+	return float64(t.Reads+t.Writes) / float64(c.Requests)
+}
+
+// written are the bytes that the role wrote, to clients, services and its log, per request.
+func (c Counts) written(role string) float64 {
+	return float64(c.Transfer[role].BytesWritten) / float64(c.Requests)
+}
+
+func (c Counts) commands() (sum float64) {
+	for _, n := range c.Commands {
+		sum += n
+	}
+	return sum
+}
+
+// Gate is the short form: it fails on what was counted, and on time only where
+// no neighbour could explain it.
+func Gate(ctx context.Context, o Options, out io.Writer) error {
+	o.Pairs, o.Block = gatePairs, gateBlock
+	r, err := open(ctx, o, out)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	steps := []struct {
+		about string
+		do    func(context.Context) error
+	}{
+		{"what a lone request takes, counted", r.gateCounts},
+		{"memory per cart in Redis", r.memory},
+		{"100 parallel adds to one new cart", r.lostUpdates},
+		{"an add, the full path against direct", r.gateRatio},
+		{"reading every cart, for what was acknowledged", r.audit},
+	}
+	for _, step := range steps {
+		r.say("%s", step.about)
+		if err := step.do(ctx); err != nil {
+			return err
+		}
+	}
+	r.report.Took = time.Since(r.report.Started).Round(time.Second).String()
+	_, err = io.WriteString(out, "\n"+r.report.Text())
+	if err = errors.Join(err, r.report.write(o.Dir)); err != nil {
+		return err
+	}
+	return r.report.gate()
+}
+
+// gate is an error if a limit is passed by what was counted, or by far by what was timed.
+func (r *Report) gate() error {
+	var broken []string
+	for _, f := range r.Figures {
+		if f.Exact && f.Verdict() != Met {
+			broken = append(broken, fmt.Sprintf("%s: %s%s, limit %s", f.Title, f.Range, f.Unit, f.Bound()))
+		}
+	}
+	if len(broken) > 0 {
+		return fmt.Errorf("past its limit:\n  %s", strings.Join(broken, "\n  "))
+	}
+	return nil
+}
+
+// gateRatio is wide: of all rounds, those on a busy machine too.
+func (r *run) gateRatio(ctx context.Context) error {
+	if err := r.adds(ctx); err != nil {
+		return err
+	}
+	var rates []float64
+	for _, round := range r.found("add").Rounds {
+		rates = append(rates, round.A.PerSecond/round.B.PerSecond)
+	}
+	r.report.Figures = append(r.report.Figures, Figure{
+		Title: "Adds a second, against direct: the wide gate", Unit: " ×", Range: rangeOf([]float64{rangeOf(rates).Median}), Limit: leastRatio, AtLeast: true, Exact: true,
+	})
+	return nil
+}
+
+// limits on lone requests. They are what was counted, and a tenth or so above
+// it: less is progress, and lowers them.
+func (r *run) gateCounts(ctx context.Context) error {
+	c, err := r.carts(ctx, r.shop.site, 3)
+	if err != nil {
+		return err
+	}
+	for _, tt := range []struct {
+		what                                         string
+		read                                         bool
+		gatewayMallocs, cartMallocs                  float64
+		gatewayCalls, cartCalls, redisCalls          float64
+		gatewayBytes, cartBytes, redisBytes, command float64
+		sent, received                               float64
+	}{
+		{"add", false, 60, 200, 12, 12, 3, 2000, 2000, 600, 12, 700, 1000},
+		{"read", true, 60, 200, 12, 12, 3, 2000, 2000, 600, 2, 500, 1000},
+	} {
+		n, err := r.count(ctx, tt.what, c, tt.read)
+		if err != nil {
+			return err
+		}
+		r.report.Counts = append(r.report.Counts, n)
+		state := func(title string, value, limit float64, unit string) {
+			r.counted(fmt.Sprintf("%s, a lone %s", title, tt.what), value, limit, unit, "")
+		}
+		state("Allocations of the gateway", n.Mallocs[local.Gateway], tt.gatewayMallocs, "")
+		state("Allocations of the cart service", n.Mallocs[local.Cart], tt.cartMallocs, "")
+		state("Reads and writes of the gateway", n.calls(local.Gateway), tt.gatewayCalls, " calls")
+		state("Reads and writes of the cart service", n.calls(local.Cart), tt.cartCalls, " calls")
+		state("Reads and writes of Redis", n.calls(local.Redis), tt.redisCalls, " calls")
+		state("Written by the gateway", n.written(local.Gateway), tt.gatewayBytes, " bytes")
+		state("Written by the cart service", n.written(local.Cart), tt.cartBytes, " bytes")
+		state("Written by Redis", n.written(local.Redis), tt.redisBytes, " bytes")
+		state("Commands in Redis", n.commands(), tt.command, "")
+		state("Sent by the client", n.Sent, tt.sent, " bytes")
+		state("Received by the client", n.Received, tt.received, " bytes")
+	}
+	return nil
+}
+
+// count sends requests one at a time.
+func (r *run) count(ctx context.Context, what string, c *carts, reads bool) (Counts, error) {
+	n := Counts{What: what, Requests: gateCount, Commands: map[string]float64{}, Mallocs: map[string]float64{}, Transfer: map[string]process.Transfer{}}
+	s := c.site
+	connection, err := dial(ctx, s.addr(0))
+	if err != nil {
+		return n, err
+	}
+	defer func() { _ = connection.Close() }()
+	w := &worker{conn: connection, load: load{carts: c, reads: reads}, random: rand.New(rand.NewPCG(1, 2)), measured: new(atomic.Bool)}
+	some := func(times int) error {
+		for range times {
+			if err := w.one(time.Now()); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+		}
+		return ctx.Err()
+	}
+	if err := some(gateCount / 10); err != nil { // what is remembered from the first on
+		return n, err
+	}
+	mallocs, err := s.mallocs(ctx)
+	if err != nil {
+		return n, err
+	}
+	commands, err := s.commands(ctx)
+	if err != nil {
+		return n, err
+	}
+	transfer, err := s.transfer()
+	if err != nil {
+		return n, err
+	}
+	sent, received := connection.sent, connection.received
+	if err := some(gateCount); err != nil {
+		return n, err
+	}
+	transferAfter, err := s.transfer()
+	if err != nil {
+		return n, err
+	}
+	commandsAfter, err := s.commands(ctx)
+	if err != nil {
+		return n, err
+	}
+	mallocsAfter, err := s.mallocs(ctx)
+	if err != nil {
+		return n, err
+	}
+	for role, t := range transferAfter {
+		n.Transfer[role] = t.Minus(transfer[role])
+	}
+	for name, k := range commandsAfter {
+		if k > commands[name] {
+			n.Commands[name] = (k - commands[name]) / gateCount
+		}
+	}
+	for role, k := range mallocsAfter {
+		n.Mallocs[role] = max(0, k-mallocs[role]-s.scrape[role]) / gateCount
+	}
+	n.Sent, n.Received = float64(connection.sent-sent)/gateCount, float64(connection.received-received)/gateCount
+	return n, s.forget(ctx)
+}
+
+// background are the commands that are sent whether or not anybody asks anything.
+var background = []string{"ping", "info", "xread", "xrange", "xinfo|stream", "hello", "auth", "client|setinfo", "config|get", "config|set", "select", "scan", "unlink", "command"}
+
+// commands is how often Redis has run each command so far, by name.
+func (s *site) commands(ctx context.Context) (map[string]float64, error) {
+	info, err := s.redis.Info(ctx, "commandstats").Result()
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]float64{}
+	for line := range strings.Lines(info) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "cmdstat_")
+		if !ok {
+			continue
+		}
+		name, values, _ := strings.Cut(rest, ":calls=")
+		calls, _, _ := strings.Cut(values, ",")
+		var n float64
+		if _, err := fmt.Sscan(calls, &n); err != nil {
+			return nil, fmt.Errorf("commandstats: %q: %w", line, err)
+		}
+		if !slices.Contains(background, name) {
+			all[name] = n
+		}
+	}
+	return all, nil
+}
+
+// counts has a row for each command and role of what was counted.
+func (r *Report) counts() []row {
+	rows := []row{{"", "commands in Redis", "allocations", "reads and writes", "bytes written"}}
+	for _, c := range r.Counts {
+		list := func(names []string, of func(string) float64) string {
+			var parts []string
+			for _, name := range names {
+				parts = append(parts, name+" "+short(of(name)))
+			}
+			return strings.Join(parts, ", ")
+		}
+		roles := slices.Sorted(maps.Keys(c.Transfer))
+		rows = append(rows, row{
+			"A lone " + c.What, list(slices.Sorted(maps.Keys(c.Commands)), func(name string) float64 { return c.Commands[name] }),
+			list(slices.Sorted(maps.Keys(c.Mallocs)), func(role string) float64 { return c.Mallocs[role] }), list(roles, c.calls), list(roles, c.written),
+		})
+	}
+	return rows
+}
