@@ -44,12 +44,14 @@ type Options struct {
 	Carts int
 }
 
-// The names of Options' defaults.
+// What the long form takes unless it is told otherwise.
 const (
 	DefaultPairs = 10
 	DefaultBlock = 3 * time.Second
-	conns        = 64
 )
+
+// conns is how many connections a load has unless it is about that.
+const conns = 64
 
 // run is what all parts share.
 type run struct {

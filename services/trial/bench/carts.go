@@ -145,6 +145,15 @@ func (c *carts) audit(ctx context.Context) (lost, surplus int64, err error) {
 	return lost, surplus, nil
 }
 
+// whole is an error unless the carts hold what was acknowledged and nothing else.
+func (c *carts) whole(ctx context.Context) error {
+	lost, surplus, err := c.audit(ctx)
+	if err == nil && lost+surplus > 0 {
+		err = fmt.Errorf("%s: %d acknowledged units are lost, and %d are there that were not acknowledged", c.site.name, lost, surplus)
+	}
+	return err
+}
+
 // each calls f for 0 to n-1, over connections of its own.
 func (s *site) each(ctx context.Context, n int, f func(c *conn, i int) error) error {
 	workers := min(seeding, n)

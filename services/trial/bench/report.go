@@ -136,7 +136,25 @@ func (r *Report) statements() (lines []string) {
 	for _, a := range r.Audits {
 		lines = append(lines, fmt.Sprintf("Carts of %s lines at the end: %d acknowledged units, %d lost, %d that nobody was acknowledged.", a.Carts, a.Acknowledged, a.Lost, a.Surplus))
 	}
+	if share := r.generator(); len(share.Values) > 0 {
+		lines = append(lines, fmt.Sprintf("The load generator itself took %.0f %% of the CPU of a block (median; %.0f to %.0f %%).", 100*share.Median, 100*slices.Min(share.Values), 100*slices.Max(share.Values)))
+	}
 	return append(lines, r.Assumptions...)
+}
+
+// generator is the load generator's share of the CPU that a block used.
+func (r *Report) generator() Range {
+	var shares []float64
+	for _, c := range r.Comparisons {
+		for _, round := range c.Rounds {
+			for _, b := range []Block{round.A, round.B} {
+				if b.sum() > 0 {
+					shares = append(shares, b.Generator/(b.Generator+b.sum()))
+				}
+			}
+		}
+	}
+	return rangeOf(shares)
 }
 
 // Text is the tables for a terminal.
