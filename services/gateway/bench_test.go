@@ -60,7 +60,7 @@ func TestAllocationsOfACartRequest(t *testing.T) {
 		}
 	})
 	t.Logf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
-	if decoding > 12 || encoding > 12 {
+	if decoding > 9 || encoding > 10 {
 		t.Errorf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
 	}
 }

@@ -31,7 +31,7 @@ func changes(t testing.TB) func() {
 func TestAllocationsOfAChange(t *testing.T) {
 	got := testing.AllocsPerRun(500, changes(t))
 	t.Logf("a change takes %v allocations", got)
-	if got > 100 {
+	if got > 80 {
 		t.Errorf("a change takes %v allocations", got)
 	}
 }
