@@ -132,13 +132,18 @@ func mustCarts(t *testing.T, r *run) *carts {
 }
 
 func TestGateFailsPastALimit(t *testing.T) {
-	within := Figure{Title: "counted", Exact: true, Range: rangeOf([]float64{10}), Limit: 12}
-	beyond := Figure{Title: "counted too", Exact: true, Range: rangeOf([]float64{13}), Limit: 12}
-	timed := Figure{Title: "timed", Range: rangeOf([]float64{13}), Limit: 12}
-	if err := (&Report{Figures: []Figure{within, timed}}).gate(); err != nil {
+	figure := func(title string, value float64, gate bool) Figure {
+		return Figure{Title: title, Exact: true, Gate: gate, Range: rangeOf([]float64{value}), Limit: 12}
+	}
+	if err := (&Report{Figures: []Figure{figure("within", 10, true), figure("a goal", 13, false)}}).gate(); err != nil {
 		t.Error(err)
 	}
-	if err := (&Report{Figures: []Figure{within, beyond}}).gate(); err == nil || !strings.Contains(err.Error(), "counted too: 13") || strings.Contains(err.Error(), "counted:") {
+	err := (&Report{Figures: []Figure{figure("within", 10, true), figure("past", 13, true)}}).gate()
+	if err == nil || !strings.Contains(err.Error(), "past: 13") || strings.Contains(err.Error(), "within") {
 		t.Errorf("it says %v", err)
+	}
+	unmeasured := Figure{Title: "not measured", Exact: true, Gate: true, Limit: 12}
+	if err := (&Report{Figures: []Figure{unmeasured}}).gate(); err == nil {
+		t.Error("a figure that is missing passes")
 	}
 }

@@ -92,7 +92,7 @@ func Gate(ctx context.Context, o Options, out io.Writer) error {
 func (r *Report) gate() error {
 	var broken []string
 	for _, f := range r.Figures {
-		if f.Exact && f.Verdict() != Met {
+		if f.Gate && f.Verdict() != Met {
 			broken = append(broken, fmt.Sprintf("%s: %s%s, limit %s", f.Title, f.Range, f.Unit, f.Bound()))
 		}
 	}
@@ -112,13 +112,13 @@ func (r *run) gateRatio(ctx context.Context) error {
 		rates = append(rates, round.A.PerSecond/round.B.PerSecond)
 	}
 	r.report.Figures = append(r.report.Figures, Figure{
-		Title: "Adds a second, against direct: the wide gate", Unit: " ×", Range: rangeOf([]float64{rangeOf(rates).Median}), Limit: leastRatio, AtLeast: true, Exact: true,
+		Title: "Adds a second, against direct: the wide gate", Unit: " ×", Range: rangeOf([]float64{rangeOf(rates).Median}), Limit: leastRatio, AtLeast: true, Exact: true, Gate: true,
 	})
 	return nil
 }
 
-// limits on lone requests. They are what was counted, and a tenth or so above
-// it: less is progress, and lowers them.
+// gateCounts holds lone requests to what was counted of them and a tenth more:
+// less is progress, and lowers the limits.
 func (r *run) gateCounts(ctx context.Context) error {
 	c, err := r.carts(ctx, r.shop.site, 3)
 	if err != nil {
@@ -132,8 +132,8 @@ func (r *run) gateCounts(ctx context.Context) error {
 		gatewayBytes, cartBytes, redisBytes, command float64
 		sent, received                               float64
 	}{
-		{"add", false, 60, 200, 12, 12, 3, 2000, 2000, 600, 12, 700, 1000},
-		{"read", true, 60, 200, 12, 12, 3, 2000, 2000, 600, 2, 500, 1000},
+		{"add", false, 240, 200, 15, 13, 2.3, 1600, 650, 200, 11, 570, 910},
+		{"read", true, 225, 150, 15, 13, 2.3, 1550, 450, 145, 2, 400, 910},
 	} {
 		n, err := r.count(ctx, tt.what, c, tt.read)
 		if err != nil {
@@ -141,7 +141,9 @@ func (r *run) gateCounts(ctx context.Context) error {
 		}
 		r.report.Counts = append(r.report.Counts, n)
 		state := func(title string, value, limit float64, unit string) {
-			r.counted(fmt.Sprintf("%s, a lone %s", title, tt.what), value, limit, unit, "")
+			r.report.Figures = append(r.report.Figures, Figure{
+				Title: fmt.Sprintf("%s, a lone %s", title, tt.what), Unit: unit, Range: rangeOf([]float64{value}), Limit: limit, Exact: true, Gate: true,
+			})
 		}
 		state("Allocations of the gateway", n.Mallocs[local.Gateway], tt.gatewayMallocs, "")
 		state("Allocations of the cart service", n.Mallocs[local.Cart], tt.cartMallocs, "")

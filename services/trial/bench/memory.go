@@ -37,9 +37,13 @@ func (r *run) memory(ctx context.Context) error {
 			return err
 		}
 		r.report.Memory = append(r.report.Memory, m)
-		r.counted(fmt.Sprintf("Redis memory of a cart of %d lines", tt.lines), m.Cart, tt.limit, " bytes", fmt.Sprintf("over %d carts that expire, SKUs of ten characters", stored))
+		figures := []Figure{{Title: fmt.Sprintf("Redis memory of a cart of %d lines", tt.lines), Range: rangeOf([]float64{m.Cart}), Limit: tt.limit, Note: fmt.Sprintf("over %d carts that expire, SKUs of ten characters", stored)}}
 		if tt.lines == 3 {
-			r.counted("Redis memory of an operation's record", m.Record, 200, " bytes", "while it lives")
+			figures = append(figures, Figure{Title: "Redis memory of an operation's record", Range: rangeOf([]float64{m.Record}), Limit: 200, Note: "while it lives"})
+		}
+		for _, f := range figures {
+			f.Unit, f.Exact, f.Gate = " bytes", true, true
+			r.report.Figures = append(r.report.Figures, f)
 		}
 	}
 	return nil

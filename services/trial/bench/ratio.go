@@ -82,6 +82,7 @@ type Figure struct {
 	Limit   float64 `json:"limit"`
 	AtLeast bool    `json:"at_least"` // else at most
 	Exact   bool    `json:"exact"`    // counted, not timed: one value is enough
+	Gate    bool    `json:"gate"`     // past it the short form fails; else it is a goal
 	Few     bool    `json:"few"`      // fewer rounds were quiet enough than a conclusion needs
 	Note    string  `json:"note,omitempty"`
 }
