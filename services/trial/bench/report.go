@@ -71,7 +71,7 @@ func (r *Report) sides() []row {
 			rows = append(rows, row{
 				s.title, fmt.Sprintf("%.0f", median(func(b Block) float64 { return b.PerSecond })),
 				short(median(func(b Block) float64 { return b.P50 })), short(median(func(b Block) float64 { return b.P99 })),
-				short(median(Block.sum)), each(func(b Block) map[string]float64 { return b.CPU }),
+				orDash(median(Block.sum)), each(func(b Block) map[string]float64 { return b.CPU }),
 				each(func(b Block) map[string]float64 { return b.Mallocs }), short(median(func(b Block) float64 { return b.Generator })),
 			})
 		}
@@ -79,14 +79,22 @@ func (r *Report) sides() []row {
 	return rows
 }
 
+// orDash is a figure that is never 0 where it was taken.
+func orDash(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return short(v)
+}
+
 // ratios has a row for each comparison.
 func (r *Report) ratios() []row {
 	rows := []row{{"", "CPU ×", "requests/s ×", "p50 ×", "p99 ×", "pairs", "left out"}}
 	for _, c := range r.Comparisons {
 		kept := c.kept()
-		cpu := c.CPU().String()
-		if c.CPU().Median == 0 {
-			cpu = "-"
+		cpu := "-" // of processes that were killed it can't be told
+		if all := c.CPU(); all.Median > 0 {
+			cpu = all.String()
 		}
 		rows = append(rows, row{c.Title + ": " + c.A + " against " + c.B, cpu, c.Rate().String(), c.P50().String(), c.P99().String(), fmt.Sprint(kept), fmt.Sprint(len(c.Rounds) - kept)})
 	}

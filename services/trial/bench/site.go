@@ -198,9 +198,11 @@ type shop struct {
 // openShop starts one with as many replicas of each service; env are further
 // settings by role.
 func (r *run) openShop(ctx context.Context, name string, gateways, auths, carts int, env map[string][]string) (*shop, error) {
-	settings := map[string][]string{local.Cart: {
-		"COATCHECK_CATALOGUE_FILE=" + r.catalogue, "COATCHECK_MAX_LINES=500", "COATCHECK_MAX_QUANTITY=1000000",
-	}}
+	settings := map[string][]string{
+		local.Cart: {"COATCHECK_CATALOGUE_FILE=" + r.catalogue, "COATCHECK_MAX_LINES=500", "COATCHECK_MAX_QUANTITY=1000000"},
+		// The limits count, and are never reached.
+		local.Gateway: {"COATCHECK_ADDRESS_RATE=1000000", "COATCHECK_TICKET_RATE=1000000"},
+	}
 	for role, more := range env {
 		settings[role] = append(settings[role], more...)
 	}
