@@ -91,9 +91,18 @@ var grpcCodes = map[Kind]codes.Code{
 	Unimplemented:   codes.Unimplemented,
 }
 
+// GRPCCode is the code of the error's kind.
+func (e *Error) GRPCCode() codes.Code { return grpcCodes[e.Kind] }
+
+// FromCode is the error that came as its code, word and sentence, where it does
+// not come as the status of a call.
+func FromCode(code codes.Code, word, message string) *Error {
+	return &Error{Kind: kindOf(code), Code: word, Message: message}
+}
+
 // GRPCStatus lets grpc-go send the error; the cause is left out.
 func (e *Error) GRPCStatus() *status.Status {
-	s := status.New(grpcCodes[e.Kind], e.Message)
+	s := status.New(e.GRPCCode(), e.Message)
 	with, err := s.WithDetails(&errdetails.ErrorInfo{Reason: e.Code, Domain: domain})
 	if err == nil && e.After > 0 {
 		with, err = with.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(e.After)})

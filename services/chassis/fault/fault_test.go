@@ -76,9 +76,15 @@ func TestEveryKindThereAndBack(t *testing.T) {
 		if got.Kind != sent.Kind || got.Code != sent.Code || got.Message != sent.Message || got.After != sent.After {
 			t.Errorf("kind %d: got %d %q %q %v, want %q %q %v", kind, got.Kind, got.Code, got.Message, got.After, sent.Code, sent.Message, sent.After)
 		}
+		if again := fault.FromCode(sent.GRPCCode(), sent.Code, sent.Message); again.Kind != kind || again.Code != sent.Code || again.Message != sent.Message || again.Cause != nil {
+			t.Errorf("kind %d: from its code, %v", kind, again)
+		}
 		if !fault.Is(seen, kind) || !errors.Is(got, seen) {
 			t.Errorf("kind %d: Is or Unwrap does not find it", kind)
 		}
+	}
+	if fault.FromCode(codes.Unknown, "x", "x").Kind != fault.Internal {
+		t.Error("a code that stands for no kind is taken for something a client did")
 	}
 	if len(byCode) != len(kinds) {
 		t.Errorf("%d kinds are %d codes", len(kinds), len(byCode))

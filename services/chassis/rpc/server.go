@@ -37,7 +37,9 @@ const meaningfulWork = 5 * time.Millisecond
 // embedded *grpc.Server before that.
 type Server struct {
 	*grpc.Server
-	health *health.Server
+	health  *health.Server
+	metrics *Metrics
+	answers answers
 	// OnDrain is called, if set, when the server drains: streams that would not
 	// end by themselves must end then, since Stop waits for them.
 	OnDrain func()
@@ -68,7 +70,9 @@ func NewServer(log *slog.Logger, reg prometheus.Registerer, instance string, fur
 				PermitWithoutStream: true,
 			}),
 		}, further...)...),
-		health: health.NewServer(),
+		health:  health.NewServer(),
+		metrics: metrics,
+		answers: answers,
 	}
 	grpc_health_v1.RegisterHealthServer(s.Server, s.health)
 	return s
@@ -85,12 +89,47 @@ func (a answers) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	_ = grpc.SetHeader(ctx, a.header)
 	err = a.guard(ctx, info.FullMethod, func() error {
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < meaningfulWork {
-			return fault.New(fault.Unavailable, "timeout", "No time was left to do the work.")
+			return errNoTime
 		}
 		resp, err = handler(ctx, req)
 		return err
 	})
 	return resp, err
+}
+
+var errNoTime = fault.New(fault.Unavailable, "timeout", "No time was left to do the work.")
+
+// Operation is one of many that came in one call. It is treated and counted as
+// the call that it stands for would have been.
+type Operation struct {
+	server *Server
+	method string
+	start  time.Time
+	left   time.Duration
+}
+
+// Begin begins an operation that stands for a call of the method, and whose
+// caller waits for so long.
+func (s *Server) Begin(method string, left time.Duration) Operation {
+	return Operation{s, method, time.Now(), left}
+}
+
+// Guard does a part of the operation. What it returns may be sent; a panic is
+// this operation's alone.
+func (o Operation) Guard(ctx context.Context, do func() error) error {
+	return o.server.answers.guard(ctx, o.method, func() error {
+		if o.left < meaningfulWork {
+			return errNoTime
+		}
+		return do()
+	})
+}
+
+// End counts the operation.
+func (o Operation) End(ctx context.Context, err error) {
+	of := o.server.metrics.of("unary", o.method)
+	of.started.Inc()
+	o.server.metrics.end(ctx, of, o.start, err)
 }
 
 func (a answers) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,28 +29,62 @@ const suspicion = time.Second
 
 var registerSpread = sync.OnceFunc(func() { balancer.Register(builder{}) })
 
-type triedKey struct{}
+type callKey struct{}
 
-// tried holds the replicas that the tries of one logical call went to.
-type tried struct {
+// logical is one logical call.
+type logical struct {
 	mu       sync.Mutex
-	replicas []balancer.SubConn
+	replicas []balancer.SubConn // that its tries went to
+	of       []*logical         // those that are made together in it; none of a plain one
+	among    int                // how many replicas there were for the last try
 }
 
 // NewCall returns a context for the tries of one logical call: each goes to a
 // replica that no try before it went to, as long as there is one.
 func NewCall(ctx context.Context) context.Context {
-	return context.WithValue(ctx, triedKey{}, &tried{})
+	return context.WithValue(ctx, callKey{}, &logical{})
 }
 
 // Elsewhere returns a context for another logical call, which passes over the
 // replica that the last try with before went to.
 func Elsewhere(ctx, before context.Context) context.Context {
-	next := &tried{}
-	if call, ok := before.Value(triedKey{}).(*tried); ok {
+	next := &logical{}
+	if call, ok := before.Value(callKey{}).(*logical); ok {
 		next.replicas = call.last()
 	}
-	return context.WithValue(ctx, triedKey{}, next)
+	return context.WithValue(ctx, callKey{}, next)
+}
+
+// Together returns a context for one call in which all these logical calls are
+// made, or one of them: where it goes counts as a try of each. It goes to a
+// replica that has the fewest such calls under way. Of several calls, none is the
+// one that asks a replica under suspicion whether it answers again.
+func Together(ctx context.Context, calls ...context.Context) context.Context {
+	joint := &logical{of: make([]*logical, 0, len(calls))}
+	for _, c := range calls {
+		if one, ok := c.Value(callKey{}).(*logical); ok {
+			joint.of = append(joint.of, one)
+		}
+	}
+	return context.WithValue(ctx, callKey{}, joint)
+}
+
+// Tried reports whether the logical call of ctx was tried before.
+func Tried(ctx context.Context) bool {
+	call, ok := ctx.Value(callKey{}).(*logical)
+	return ok && len(call.last()) > 0
+}
+
+// Replicas is how many there were to choose from for the last try with ctx; 0 if
+// it came to none.
+func Replicas(ctx context.Context) int {
+	call, ok := ctx.Value(callKey{}).(*logical)
+	if !ok {
+		return 0
+	}
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	return call.among
 }
 
 // builder makes a balancer for each connection.
@@ -66,10 +101,11 @@ func (builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balance
 type pickers struct{ known map[balancer.SubConn]*replica }
 
 // replica is one server. suspect is 0, or until when it is passed over, in Unix
-// nanoseconds.
+// nanoseconds; busy is how many calls of Together it has under way.
 type replica struct {
 	conn    balancer.SubConn
 	suspect atomic.Int64
+	busy    atomic.Int32
 }
 
 func (p *pickers) Build(info base.PickerBuildInfo) balancer.Picker {
@@ -96,12 +132,19 @@ type picker struct {
 }
 
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
-	call, _ := info.Ctx.Value(triedKey{}).(*tried)
-	chosen := p.choose(call, time.Now())
+	call, _ := info.Ctx.Value(callKey{}).(*logical)
+	chosen := p.choose(call, time.Now().UnixNano())
 	if call != nil {
-		call.add(chosen.conn)
+		call.add(chosen.conn, len(p.replicas))
+	}
+	joint := call.joint()
+	if joint {
+		chosen.busy.Add(1)
 	}
 	return balancer.PickResult{SubConn: chosen.conn, Done: func(done balancer.DoneInfo) {
+		if joint {
+			chosen.busy.Add(-1)
+		}
 		switch {
 		case done.BytesReceived:
 			chosen.suspect.Store(0)
@@ -112,15 +155,19 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 }
 
 // choose takes the next of those that have least against them.
-func (p *picker) choose(call *tried, now time.Time) *replica {
-	least, best := 4, make([]*replica, 0, 16)
+func (p *picker) choose(call *logical, now int64) *replica {
+	least, best := int64(math.MaxInt64), make([]*replica, 0, 16)
+	many := call != nil && len(call.of) > 1
 	for _, r := range p.replicas {
-		against := 0
+		against := int64(0)
 		if call != nil && call.has(r.conn) {
 			against += 2
 		}
-		if r.suspect.Load() > now.UnixNano() {
+		if until := r.suspect.Load(); until > now || until != 0 && many {
 			against++
+		}
+		if call.joint() {
+			against = against<<32 + int64(r.busy.Load())
 		}
 		if against < least {
 			least, best = against, best[:0]
@@ -134,7 +181,7 @@ func (p *picker) choose(call *tried, now time.Time) *replica {
 		r := best[n%uint32(len(best))]
 		until := r.suspect.Load()
 		// A suspect whose time is over takes one call; the others pass it over.
-		if until == 0 || until > now.UnixNano() || r.suspect.CompareAndSwap(until, now.Add(suspicion).UnixNano()) {
+		if until == 0 || until > now || r.suspect.CompareAndSwap(until, now+int64(suspicion)) {
 			return r
 		}
 		n++
@@ -142,20 +189,26 @@ func (p *picker) choose(call *tried, now time.Time) *replica {
 	return best[n%uint32(len(best))]
 }
 
-func (t *tried) add(conn balancer.SubConn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.replicas = append(t.replicas, conn)
+// joint reports whether the call was made by Together.
+func (c *logical) joint() bool { return c != nil && c.of != nil }
+
+func (c *logical) add(conn balancer.SubConn, among int) {
+	c.mu.Lock()
+	c.replicas, c.among = append(c.replicas, conn), among
+	c.mu.Unlock()
+	for _, one := range c.of {
+		one.add(conn, among)
+	}
 }
 
-func (t *tried) last() []balancer.SubConn {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.Clone(t.replicas[max(0, len(t.replicas)-1):])
+func (c *logical) last() []balancer.SubConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.replicas[max(0, len(c.replicas)-1):])
 }
 
-func (t *tried) has(conn balancer.SubConn) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.Contains(t.replicas, conn)
+func (c *logical) has(conn balancer.SubConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.replicas, conn)
 }

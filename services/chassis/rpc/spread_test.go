@@ -138,6 +138,96 @@ func TestSuspicion(t *testing.T) {
 	})
 }
 
+// TestTogether: such calls go where fewest are under way, and count as a try of
+// each logical call that is made in them.
+func TestTogether(t *testing.T) {
+	a, b, c := &fakeConn{name: "a"}, &fakeConn{name: "b"}, &fakeConn{name: "c"}
+	p := (&pickers{}).Build(ready(a, b, c))
+	begin := func(ctx context.Context) (name string, end func(balancer.DoneInfo)) {
+		picked, err := p.Pick(balancer.PickInfo{Ctx: ctx})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return picked.SubConn.(*fakeConn).name, picked.Done
+	}
+	one, other := NewCall(t.Context()), NewCall(t.Context())
+	if Tried(one) || Replicas(one) != 0 {
+		t.Error("a call that was not made was tried")
+	}
+	for range 10 {
+		under, ends := map[string]int{}, []func(balancer.DoneInfo){}
+		for range 6 {
+			name, end := begin(Together(t.Context(), one, other))
+			under[name]++
+			ends = append(ends, end)
+			pick(t, p, t.Context(), answered) // others have no part in it
+		}
+		if under["a"] != 2 || under["b"] != 2 || under["c"] != 2 {
+			t.Fatalf("six under way at once went to %v", under)
+		}
+		ends[0](answered)
+		ends[0] = func(balancer.DoneInfo) {}
+		first, end := begin(Together(t.Context(), one))
+		under[first]++
+		end(repicked)
+		again, end := begin(Together(t.Context(), one))
+		if again != first {
+			t.Fatalf("where one ended, at %s, the next does not go: %s", first, again)
+		}
+		for _, end := range append(ends, end) {
+			end(answered)
+		}
+	}
+	fresh := NewCall(t.Context())
+	joint := Together(t.Context(), NewCall(t.Context()), fresh)
+	where, end := begin(joint)
+	end(timedOut)
+	if !Tried(fresh) || Replicas(joint) != 3 || Replicas(t.Context()) != 0 {
+		t.Errorf("tried %v, of %d replicas", Tried(fresh), Replicas(joint))
+	}
+	for range 2 {
+		if next := pick(t, p, fresh, answered); next == where {
+			t.Errorf("a try after the one in company went to %s again", next)
+		}
+	}
+}
+
+// TestManyAskNoSuspect: while there are others, one call alone finds out whether
+// a replica answers again.
+func TestManyAskNoSuspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := &fakeConn{name: "a"}, &fakeConn{name: "b"}
+		p := (&pickers{}).Build(ready(a, b))
+		single := func() context.Context { return Together(t.Context(), NewCall(t.Context())) }
+		many := func() context.Context { return Together(t.Context(), NewCall(t.Context()), NewCall(t.Context())) }
+		for pick(t, p, single(), timedOut) != "b" {
+			pick(t, p, t.Context(), answered) // a is under no suspicion
+			p = (&pickers{}).Build(ready(a, b))
+		}
+		time.Sleep(suspicion + 1)
+		for range 10 {
+			if name := pick(t, p, many(), answered); name != "a" {
+				t.Fatalf("many asked the suspect %s", name)
+			}
+		}
+		if name, next := pick(t, p, single(), answered), pick(t, p, single(), answered); name == next {
+			t.Errorf("both of two calls went to %s", name)
+		}
+		got := map[string]bool{}
+		for range 10 {
+			got[pick(t, p, many(), answered)] = true
+		}
+		if len(got) != 2 {
+			t.Errorf("it answers, and many go to %v", got)
+		}
+		p = (&pickers{}).Build(ready(b))
+		pick(t, p, single(), timedOut)
+		if pick(t, p, many(), answered) != "b" {
+			t.Error("who is alone gets every call")
+		}
+	})
+}
+
 // watched is a resolver.ClientConn that keeps what it is told.
 type watched struct {
 	resolver.ClientConn

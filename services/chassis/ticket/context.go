@@ -19,5 +19,14 @@ func With(ctx context.Context, tickets ...string) context.Context {
 	return ctx
 }
 
+// Sent returns the first inside ticket that calls with ctx carry, "" for none.
+func Sent(ctx context.Context) string {
+	sent, _ := metadata.FromOutgoingContext(ctx)
+	for _, t := range sent.Get(name) {
+		return t
+	}
+	return ""
+}
+
 // From returns the inside tickets that a call came with.
 func From(ctx context.Context) []string { return metadata.ValueFromIncomingContext(ctx, name) }

@@ -112,7 +112,11 @@ func TestInside(t *testing.T) {
 }
 
 func TestContext(t *testing.T) {
-	out, _ := metadata.FromOutgoingContext(With(context.Background(), "a", "", "b"))
+	sent := With(context.Background(), "", "a", "", "b")
+	if Sent(sent) != "a" || Sent(context.Background()) != "" {
+		t.Errorf("sent %q and %q", Sent(sent), Sent(context.Background()))
+	}
+	out, _ := metadata.FromOutgoingContext(sent)
 	if got := From(metadata.NewIncomingContext(context.Background(), out)); len(got) != 2 || got[0] != "a" || got[1] != "b" {
 		t.Errorf("%q", got)
 	}

@@ -25,6 +25,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
@@ -33,7 +34,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
+
+	"coatcheck/chassis/fault"
 )
+
+// scope names who makes spans.
+const scope = "coatcheck/chassis/tracing"
 
 // flushTimeout bounds how long the end of a process waits for the collector.
 const flushTimeout = 2 * time.Second
@@ -71,7 +77,7 @@ func Start(ctx context.Context, log *slog.Logger, service, instance string) (*Tr
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("spans were lost", "err", err) }))
 	provider := sdk.NewTracerProvider(sdk.WithResource(from), sdk.WithBatcher(exporter))
-	return &Tracing{provider: provider, tracer: provider.Tracer("coatcheck/chassis/tracing")}, nil
+	return &Tracing{provider: provider, tracer: provider.Tracer(scope)}, nil
 }
 
 // wanted reports whether there is an endpoint, and one that can be spoken to.
@@ -141,6 +147,47 @@ func (t *Tracing) calls() []otelgrpc.Option {
 		otelgrpc.WithFilter(func(call *stats.RPCTagInfo) bool {
 			return !strings.HasPrefix(call.FullMethodName, "/grpc.health.v1.Health/")
 		}),
+	}
+}
+
+// Header names the span of ctx to another process; "" if it is not kept.
+func Header(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsSampled() {
+		return ""
+	}
+	carrier := propagation.MapCarrier{}
+	w3c.Inject(ctx, carrier)
+	return carrier["traceparent"]
+}
+
+// Asked begins the span of a call that is made together with others, under that
+// of ctx; end ends it. It does nothing where nothing is traced.
+func Asked(ctx context.Context, call string) (_ context.Context, end func(error)) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return ctx, func(error) {}
+	}
+	return startSpan(ctx, ctx, call, trace.WithSpanKind(trace.SpanKindClient))
+}
+
+// Answered is Asked on the other side: under the span that header names, and
+// linked to that of ctx, which all have in common.
+func Answered(ctx context.Context, header, call string) (_ context.Context, end func(error)) {
+	if header == "" {
+		return ctx, func(error) {}
+	}
+	under := w3c.Extract(ctx, propagation.MapCarrier{"traceparent": header})
+	return startSpan(ctx, under, call, trace.WithSpanKind(trace.SpanKindServer), trace.WithLinks(trace.LinkFromContext(ctx)))
+}
+
+// startSpan starts a span as that of ctx was made.
+func startSpan(ctx, under context.Context, call string, opts ...trace.SpanStartOption) (context.Context, func(error)) {
+	tracer := trace.SpanFromContext(ctx).TracerProvider().Tracer(scope)
+	under, span := tracer.Start(under, strings.TrimPrefix(call, "/"), opts...)
+	return under, func(err error) {
+		if err != nil {
+			span.SetStatus(codes.Error, fault.From(err).Code)
+		}
+		span.End()
 	}
 }
 

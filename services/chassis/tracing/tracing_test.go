@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/codes"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -114,6 +118,40 @@ func TestContext(t *testing.T) {
 		if ID(got) == "" || (ID(got) == id) != tt.goesOn || trace.SpanContextFromContext(got).IsSampled() != tt.sampled {
 			t.Errorf("%q: trace %s, sampled %v", tt.header, ID(got), trace.SpanContextFromContext(got).IsSampled())
 		}
+	}
+}
+
+// TestTogether: a call that is made together with others has a span on either
+// side, on its own trace, linked to that of the company.
+func TestTogether(t *testing.T) {
+	record := tracetest.NewSpanRecorder()
+	tracer := sdk.NewTracerProvider(sdk.WithSpanProcessor(record)).Tracer("test")
+	request, endRequest := tracer.Start(t.Context(), "request")
+	call, endCall := Asked(request, "/cart/Add")
+	company, endCompany := tracer.Start(t.Context(), "batch")
+	served, endServed := Answered(company, Header(call), "/cart/Add")
+	if ID(call) != ID(request) || ID(served) != ID(request) || ID(company) == ID(request) {
+		t.Errorf("traces %s, %s, %s and %s", ID(request), ID(call), ID(served), ID(company))
+	}
+	endServed(errors.New("hunter2"))
+	endCall(nil)
+	endCompany.End()
+	endRequest.End()
+	spans := record.Ended()
+	server, client := spans[0], spans[1]
+	if server.Name() != "cart/Add" || server.SpanKind() != trace.SpanKindServer || server.Parent().SpanID() != client.SpanContext().SpanID() ||
+		len(server.Links()) != 1 || server.Links()[0].SpanContext.TraceID().String() != ID(company) || server.Status().Description != "internal" {
+		t.Errorf("served: %+v", server)
+	}
+	if client.Name() != "cart/Add" || client.SpanKind() != trace.SpanKindClient || client.Parent().TraceID().String() != ID(request) || client.Status().Code != codes.Unset {
+		t.Errorf("asked: %+v", client)
+	}
+	asked, end := Asked(t.Context(), "/cart/Add")
+	end(nil)
+	answered, end := Answered(company, Header(t.Context()), "/cart/Add")
+	end(nil)
+	if asked != t.Context() || answered != company || len(record.Started()) != 4 {
+		t.Error("what is not traced has a span")
 	}
 }
 
