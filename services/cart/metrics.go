@@ -10,9 +10,9 @@ import (
 )
 
 // Measured returns the store with what it is asked counted in reg.
-func Measured(store Store, reg prometheus.Registerer) Store {
+func Measured(store BatchStore, reg prometheus.Registerer) BatchStore {
 	m := &measured{
-		Store: store,
+		BatchStore: store,
 		changes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "coatcheck_cart_changes_total",
 			Help: "Changes that the store was asked for, by operation and result: done, replayed (made before under the same idempotency key), " +
@@ -31,36 +31,58 @@ func Measured(store Store, reg prometheus.Registerer) Store {
 }
 
 type measured struct {
-	Store
+	BatchStore
 	changes *prometheus.CounterVec
 	lines   prometheus.Histogram
 }
 
 func (m *measured) Get(ctx context.Context, owner Owner) (Cart, error) {
-	c, err := m.Store.Get(ctx, owner)
-	if err == nil {
-		measure.Observe(ctx, m.lines, float64(len(c.Lines)))
-	}
+	c, err := m.BatchStore.Get(ctx, owner)
+	m.got(ctx, c, err)
 	return c, err
 }
 
 func (m *measured) Change(ctx context.Context, owner Owner, c Change) (Result, error) {
-	result, err := m.Store.Change(ctx, owner, c)
-	m.count(operationName(c), result.Replayed, err)
-	if err == nil && !c.Minimal {
-		measure.Observe(ctx, m.lines, float64(len(result.Cart.Lines)))
-	}
+	result, err := m.BatchStore.Change(ctx, owner, c)
+	m.changed(ctx, c, result, err)
 	return result, err
 }
 
+// Batch counts each step as what it stands for; one that is made apart comes again.
+func (m *measured) Batch(ctx context.Context, steps []*Step) {
+	m.BatchStore.Batch(ctx, steps)
+	for _, s := range steps {
+		switch {
+		case s.Apart:
+		case s.Change == nil:
+			m.got(ctx, s.Result.Cart, s.Err)
+		default:
+			m.changed(ctx, *s.Change, s.Result, s.Err)
+		}
+	}
+}
+
+func (m *measured) got(ctx context.Context, c Cart, err error) {
+	if err == nil {
+		measure.Observe(ctx, m.lines, float64(len(c.Lines)))
+	}
+}
+
+func (m *measured) changed(ctx context.Context, c Change, r Result, err error) {
+	m.count(operationName(c), r.Replayed, err)
+	if err == nil && !c.Minimal {
+		measure.Observe(ctx, m.lines, float64(len(r.Cart.Lines)))
+	}
+}
+
 func (m *measured) Checkout(ctx context.Context, owner Owner, op Operation, price func(Cart) (Order, error)) (Order, bool, error) {
-	order, replayed, err := m.Store.Checkout(ctx, owner, op, price)
+	order, replayed, err := m.BatchStore.Checkout(ctx, owner, op, price)
 	m.count("checkout", replayed, err)
 	return order, replayed, err
 }
 
 func (m *measured) Merge(ctx context.Context, guest, user Owner) error {
-	err := m.Store.Merge(ctx, guest, user)
+	err := m.BatchStore.Merge(ctx, guest, user)
 	m.count("merge", false, err)
 	return err
 }

@@ -18,7 +18,7 @@ import (
 
 // answering is a store that gives the same answer to everything.
 type answering struct {
-	cart.Store
+	cart.BatchStore
 	result   cart.Result
 	replayed bool
 	err      error
@@ -29,6 +29,13 @@ func (a answering) Get(context.Context, cart.Owner) (cart.Cart, error) { return 
 func (a answering) Change(context.Context, cart.Owner, cart.Change) (cart.Result, error) {
 	a.result.Replayed = a.replayed
 	return a.result, a.err
+}
+
+func (a answering) Batch(_ context.Context, steps []*cart.Step) {
+	for _, step := range steps {
+		step.Result, step.Err = a.result, a.err
+		step.Result.Replayed = a.replayed
+	}
 }
 
 func (a answering) Checkout(context.Context, cart.Owner, cart.Operation, func(cart.Cart) (cart.Order, error)) (cart.Order, bool, error) {

@@ -20,6 +20,7 @@ type Server struct {
 	catalogue *Catalogue
 	limits    Limits
 	now       func() time.Time
+	batches   *batches // nil: none are taken
 }
 
 // NewServer returns a server on the store. The limits are those of the store.
@@ -42,11 +43,7 @@ func (s *Server) GetCart(ctx context.Context, req *cartv1.GetCartRequest) (*cart
 
 // AddItems is part of CartService.
 func (s *Server) AddItems(ctx context.Context, req *cartv1.AddItemsRequest) (*cartv1.AddItemsResponse, error) {
-	lines, err := s.lines(req.GetLines())
-	if err != nil {
-		return nil, err
-	}
-	change, err := s.change(ctx, req, Change{Kind: Add, Lines: lines})
+	change, err := s.change(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +52,7 @@ func (s *Server) AddItems(ctx context.Context, req *cartv1.AddItemsRequest) (*ca
 
 // SetItem is part of CartService.
 func (s *Server) SetItem(ctx context.Context, req *cartv1.SetItemRequest) (*cartv1.SetItemResponse, error) {
-	line := Line{SKU: req.GetLine().GetSku(), Quantity: req.GetLine().GetQuantity()}
-	if err := s.check(line, 0); err != nil {
-		return nil, err
-	}
-	change, err := s.change(ctx, req, Change{Kind: Set, Lines: []Line{line}})
+	change, err := s.change(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -68,10 +61,7 @@ func (s *Server) SetItem(ctx context.Context, req *cartv1.SetItemRequest) (*cart
 
 // RemoveItem is part of CartService.
 func (s *Server) RemoveItem(ctx context.Context, req *cartv1.RemoveItemRequest) (*cartv1.RemoveItemResponse, error) {
-	if !ValidSKU(req.GetSku()) {
-		return nil, errInvalidSKU
-	}
-	change, err := s.change(ctx, req, Change{Kind: Set, Lines: []Line{{SKU: req.GetSku()}}})
+	change, err := s.change(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +70,7 @@ func (s *Server) RemoveItem(ctx context.Context, req *cartv1.RemoveItemRequest) 
 
 // ClearCart is part of CartService.
 func (s *Server) ClearCart(ctx context.Context, req *cartv1.ClearCartRequest) (*cartv1.ClearCartResponse, error) {
-	change, err := s.change(ctx, req, Change{Kind: Clear})
+	change, err := s.change(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -95,20 +85,49 @@ type changeRequest interface {
 	GetMinimal() bool
 }
 
-func (s *Server) change(ctx context.Context, req changeRequest, c Change) (*cartv1.Change, error) {
-	owner, err := ParseOwner(req.GetOwner())
+func (s *Server) change(ctx context.Context, req changeRequest) (*cartv1.Change, error) {
+	owner, c, err := s.wanted(req)
 	if err != nil {
 		return nil, err
 	}
-	if c.Operation, err = operation(req.GetIdempotencyKey(), req.GetIfMatch()); err != nil {
-		return nil, err
-	}
-	c.Minimal = req.GetMinimal()
 	result, err := s.store.Change(ctx, owner, c)
 	if err != nil {
 		return nil, err
 	}
-	return &cartv1.Change{Cart: s.priced(result.Cart, c.Minimal), Version: result.Version, Replayed: result.Replayed}, nil
+	return s.changed(c, result), nil
+}
+
+// wanted is the change that a request asks for, once it was checked.
+func (s *Server) wanted(req changeRequest) (owner Owner, c Change, err error) {
+	switch req := req.(type) {
+	case *cartv1.AddItemsRequest:
+		c.Kind = Add
+		c.Lines, err = s.lines(req.GetLines())
+	case *cartv1.SetItemRequest:
+		line := Line{SKU: req.GetLine().GetSku(), Quantity: req.GetLine().GetQuantity()}
+		c.Kind, c.Lines, err = Set, []Line{line}, s.check(line, 0)
+	case *cartv1.RemoveItemRequest:
+		c.Kind, c.Lines = Set, []Line{{SKU: req.GetSku()}}
+		if !ValidSKU(req.GetSku()) {
+			err = errInvalidSKU
+		}
+	default:
+		c.Kind = Clear
+	}
+	if err != nil {
+		return "", c, err
+	}
+	if owner, err = ParseOwner(req.GetOwner()); err != nil {
+		return "", c, err
+	}
+	c.Minimal = req.GetMinimal()
+	c.Operation, err = operation(req.GetIdempotencyKey(), req.GetIfMatch())
+	return owner, c, err
+}
+
+// changed is the answer to a change.
+func (s *Server) changed(c Change, r Result) *cartv1.Change {
+	return &cartv1.Change{Cart: s.priced(r.Cart, c.Minimal), Version: r.Version, Replayed: r.Replayed}
 }
 
 // MergeCarts is part of CartService.

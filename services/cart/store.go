@@ -63,6 +63,33 @@ type Eraser interface {
 	Erase(ctx context.Context, owner Owner) error
 }
 
+// Batcher does at once what many ask of a Store. It is apart from Store because a
+// store is whole without it.
+type Batcher interface {
+	// Batch does each step as Get or Change would, in one round trip to the
+	// backend: the steps of one owner in their order, and each with an outcome of
+	// its own, which no other step has a part in.
+	Batch(ctx context.Context, steps []*Step)
+}
+
+// Step is one reading or change in a batch, and what came of it.
+type Step struct {
+	Owner  Owner
+	Change *Change // nil: a reading
+	// Result is of a reading the cart alone.
+	Result Result
+	Err    error
+	// Apart says that it takes more than one round trip: there is no result, and
+	// the same is to be asked of Get or Change. It may have been done in part.
+	Apart bool
+}
+
+// BatchStore is a Store that takes batches.
+type BatchStore interface {
+	Store
+	Batcher
+}
+
 // The refusals of a Store. They are final: the cart was not changed.
 var (
 	ErrStale         = fault.New(fault.Stale, "stale_version", "The cart is at another version than the one named.")

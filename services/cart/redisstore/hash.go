@@ -6,7 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"coatcheck/cart"
+	"coatcheck/chassis/redisconn"
 )
 
 // hash is a cart's fields as Redis answers them.
@@ -70,6 +73,42 @@ type answer struct {
 	ledTo    uint64
 	replayed bool
 	hash     hash
+}
+
+// answerOf is what a run of change.lua answered.
+func answerOf(run *redis.Cmd) (answer, error) {
+	raw, err := run.Slice()
+	if err != nil {
+		return answer{}, redisconn.Unavailable(err)
+	}
+	return parseAnswer(raw)
+}
+
+// result is what the change came to, but for the merges that are to be completed.
+func (a answer) result() (cart.Result, error) {
+	switch a.outcome {
+	case "o":
+	case "s":
+		return cart.Result{}, cart.ErrStale
+	case "q":
+		return cart.Result{}, cart.ErrQuantityLimit
+	case "l":
+		return cart.Result{}, cart.ErrLineLimit
+	case "r":
+		return cart.Result{}, cart.ErrKeyReused
+	case "m":
+		return cart.Result{}, a.hash.refusal()
+	default:
+		return cart.Result{}, fmt.Errorf("change script answered outcome %q", a.outcome)
+	}
+	now, err := a.hash.cart()
+	if err != nil {
+		return cart.Result{}, err
+	}
+	if a.hash.refusal() != nil {
+		now.Lines = nil // a replay of what was done before the cart moved or closed: it is empty now
+	}
+	return cart.Result{Cart: now, Version: a.ledTo, Replayed: a.replayed}, nil
 }
 
 func parseAnswer(raw []any) (answer, error) {

@@ -77,17 +77,18 @@ type Settings struct {
 
 // Store is a cart.Store and a cart.Eraser on Redis.
 type Store struct {
-	rdb redis.UniversalClient
+	rdb      redis.UniversalClient
+	patience time.Duration
 	Settings
 }
 
 var (
-	_ cart.Store  = (*Store)(nil)
-	_ cart.Eraser = (*Store)(nil)
+	_ cart.BatchStore = (*Store)(nil)
+	_ cart.Eraser     = (*Store)(nil)
 )
 
 // New returns a store on rdb, which stays the caller's.
-func New(rdb redis.UniversalClient, s Settings) *Store { return &Store{rdb, s} }
+func New(rdb redis.UniversalClient, s Settings) *Store { return &Store{rdb, patience, s} }
 
 func cartKey(o cart.Owner) string             { return "cart:{" + string(o) + "}" }
 func orderKey(o cart.Owner, id string) string { return "order:{" + string(o) + "}:" + id }
@@ -145,74 +146,72 @@ func (s *Store) Get(ctx context.Context, owner cart.Owner) (cart.Cart, error) {
 }
 
 func (s *Store) read(ctx context.Context, owner cart.Owner) (hash, error) {
-	var fields *redis.MapStringStringCmd
-	var expiry *redis.DurationCmd
+	var r reading
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		fields = p.HGetAll(ctx, cartKey(owner))
-		expiry = p.PExpireTime(ctx, cartKey(owner))
+		r = queueReading(ctx, p, owner)
 		return nil
 	})
 	if err != nil {
 		return hash{}, redisconn.Unavailable(err)
 	}
-	// The command answers a time as a duration since 1970.
-	return hash{fields: fields.Val(), expires: expiry.Val().Milliseconds()}, nil
+	return r.hash()
 }
 
-// Change is part of cart.Store.
-func (s *Store) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart.Result, error) {
+// reading is the two commands that read a cart.
+type reading struct {
+	fields *redis.MapStringStringCmd
+	expiry *redis.DurationCmd
+}
+
+func queueReading(ctx context.Context, p redis.Pipeliner, owner cart.Owner) reading {
+	return reading{p.HGetAll(ctx, cartKey(owner)), p.PExpireTime(ctx, cartKey(owner))}
+}
+
+// hash is what they answered.
+func (r reading) hash() (hash, error) {
+	for _, err := range []error{r.fields.Err(), r.expiry.Err()} {
+		if err != nil {
+			return hash{}, redisconn.Unavailable(err)
+		}
+	}
+	// The command answers a time as a duration since 1970.
+	return hash{fields: r.fields.Val(), expires: r.expiry.Val().Milliseconds()}, nil
+}
+
+// changing is what change.lua is run with.
+func (s *Store) changing(owner cart.Owner, c cart.Change) (keys []string, args []any) {
 	form := "f"
 	if c.Minimal {
 		form = "l"
 	}
-	args := make([]any, 0, 9+2*len(c.Lines))
+	args = make([]any, 0, 9+2*len(c.Lines))
 	args = append(args, string(c.Kind), c.Fingerprint(), s.Window.Milliseconds(), s.life(owner), newIncarnation(),
 		condition(c.Operation), s.Limits.Quantity, s.Limits.Lines, form)
 	for _, l := range c.Lines {
 		args = append(args, l.SKU, l.Quantity)
 	}
-	raw, err := changeScript.Run(ctx, s.rdb, []string{cartKey(owner), recordKey(owner, c.Key)}, args...).Slice()
-	if err != nil {
-		return cart.Result{}, redisconn.Unavailable(err)
-	}
-	a, err := parseAnswer(raw)
+	return []string{cartKey(owner), recordKey(owner, c.Key)}, args
+}
+
+// Change is part of cart.Store.
+func (s *Store) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart.Result, error) {
+	keys, args := s.changing(owner, c)
+	a, err := answerOf(changeScript.Run(ctx, s.rdb, keys, args...))
 	if err != nil {
 		return cart.Result{}, err
 	}
-	merged := false
-	if a.hash.merging() {
+	merged := a.hash.merging()
+	if merged {
 		if err := s.completeMerges(ctx, owner, a.hash); err != nil {
 			return cart.Result{}, err
 		}
-		merged = true
 	}
-	switch a.outcome {
-	case "o":
-	case "s":
-		return cart.Result{}, cart.ErrStale
-	case "q":
-		return cart.Result{}, cart.ErrQuantityLimit
-	case "l":
-		return cart.Result{}, cart.ErrLineLimit
-	case "r":
-		return cart.Result{}, cart.ErrKeyReused
-	case "m":
-		return cart.Result{}, a.hash.refusal()
-	default:
-		return cart.Result{}, fmt.Errorf("change script answered outcome %q", a.outcome)
+	result, err := a.result()
+	if err == nil && merged && a.hash.refusal() == nil && !owner.Guest() && !c.Minimal {
+		result.Cart, err = s.Get(ctx, owner)
 	}
-	result := cart.Result{Version: a.ledTo, Replayed: a.replayed}
-	if result.Cart, err = a.hash.cart(); err != nil {
+	if err != nil {
 		return cart.Result{}, err
-	}
-	switch {
-	case a.hash.refusal() != nil:
-		// A replay of what was done before the cart moved or closed: it is empty now.
-		result.Cart.Lines = nil
-	case merged && !owner.Guest() && !c.Minimal:
-		if result.Cart, err = s.Get(ctx, owner); err != nil {
-			return cart.Result{}, err
-		}
 	}
 	return result, nil
 }

@@ -6,13 +6,13 @@
 
 // Package coatcheck.cart.v1 is the cart service: what is in a cart, and the
 // orders that carts became. The gateway is its only caller. Each call but
-// ListProducts must carry, as metadata "ticket", an inside ticket of auth's for
-// each owner that it names.
+// ListProducts must carry an inside ticket of auth's for each owner that it
+// names: as metadata "ticket", and in a Batch in each operation.
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
 //                      [invalid_owner, invalid_idempotency_key, invalid_if_match, invalid_sku, invalid_quantity,
-//                      no_items, invalid_page_size, invalid_page_token]
+//                      no_items, invalid_page_size, invalid_page_token, invalid_batch, invalid_operation]
 //   PERMISSION_DENIED  the ticket of an owner is missing or no good [wrong_ticket]
 //   UNAVAILABLE        the store or the replica is away; nothing is known of
 //                      the outcome: retry under the same idempotency key
@@ -1758,6 +1758,435 @@ func (x *ListProductsResponse) GetRevision() string {
 	return ""
 }
 
+type BatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 128.
+	Operations    []*Operation `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchRequest) Reset() {
+	*x = BatchRequest{}
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchRequest) ProtoMessage() {}
+
+func (x *BatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchRequest.ProtoReflect.Descriptor instead.
+func (*BatchRequest) Descriptor() ([]byte, []int) {
+	return file_coatcheck_cart_v1_cart_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *BatchRequest) GetOperations() []*Operation {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+// Operation is one call in a batch.
+type Operation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Request:
+	//
+	//	*Operation_GetCart
+	//	*Operation_AddItems
+	//	*Operation_SetItem
+	//	*Operation_RemoveItem
+	//	*Operation_ClearCart
+	Request isOperation_Request `protobuf_oneof:"request"`
+	// An inside ticket of auth's for the owner.
+	Ticket string `protobuf:"bytes,6,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// How long the caller goes on waiting, in microseconds.
+	TimeLeft int64 `protobuf:"varint,7,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
+	// The caller's span, as W3C's traceparent; empty if it is not traced.
+	Traceparent   string `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Operation) Reset() {
+	*x = Operation{}
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Operation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Operation) ProtoMessage() {}
+
+func (x *Operation) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Operation.ProtoReflect.Descriptor instead.
+func (*Operation) Descriptor() ([]byte, []int) {
+	return file_coatcheck_cart_v1_cart_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Operation) GetRequest() isOperation_Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Operation) GetGetCart() *GetCartRequest {
+	if x != nil {
+		if x, ok := x.Request.(*Operation_GetCart); ok {
+			return x.GetCart
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetAddItems() *AddItemsRequest {
+	if x != nil {
+		if x, ok := x.Request.(*Operation_AddItems); ok {
+			return x.AddItems
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetSetItem() *SetItemRequest {
+	if x != nil {
+		if x, ok := x.Request.(*Operation_SetItem); ok {
+			return x.SetItem
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetRemoveItem() *RemoveItemRequest {
+	if x != nil {
+		if x, ok := x.Request.(*Operation_RemoveItem); ok {
+			return x.RemoveItem
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetClearCart() *ClearCartRequest {
+	if x != nil {
+		if x, ok := x.Request.(*Operation_ClearCart); ok {
+			return x.ClearCart
+		}
+	}
+	return nil
+}
+
+func (x *Operation) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *Operation) GetTimeLeft() int64 {
+	if x != nil {
+		return x.TimeLeft
+	}
+	return 0
+}
+
+func (x *Operation) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+type isOperation_Request interface {
+	isOperation_Request()
+}
+
+type Operation_GetCart struct {
+	GetCart *GetCartRequest `protobuf:"bytes,1,opt,name=get_cart,json=getCart,proto3,oneof"`
+}
+
+type Operation_AddItems struct {
+	AddItems *AddItemsRequest `protobuf:"bytes,2,opt,name=add_items,json=addItems,proto3,oneof"`
+}
+
+type Operation_SetItem struct {
+	SetItem *SetItemRequest `protobuf:"bytes,3,opt,name=set_item,json=setItem,proto3,oneof"`
+}
+
+type Operation_RemoveItem struct {
+	RemoveItem *RemoveItemRequest `protobuf:"bytes,4,opt,name=remove_item,json=removeItem,proto3,oneof"`
+}
+
+type Operation_ClearCart struct {
+	ClearCart *ClearCartRequest `protobuf:"bytes,5,opt,name=clear_cart,json=clearCart,proto3,oneof"`
+}
+
+func (*Operation_GetCart) isOperation_Request() {}
+
+func (*Operation_AddItems) isOperation_Request() {}
+
+func (*Operation_SetItem) isOperation_Request() {}
+
+func (*Operation_RemoveItem) isOperation_Request() {}
+
+func (*Operation_ClearCart) isOperation_Request() {}
+
+type BatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each operation, in their order.
+	Outcomes      []*Outcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchResponse) Reset() {
+	*x = BatchResponse{}
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchResponse) ProtoMessage() {}
+
+func (x *BatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchResponse.ProtoReflect.Descriptor instead.
+func (*BatchResponse) Descriptor() ([]byte, []int) {
+	return file_coatcheck_cart_v1_cart_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *BatchResponse) GetOutcomes() []*Outcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// Outcome is what one operation came to.
+type Outcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Result:
+	//
+	//	*Outcome_GetCart
+	//	*Outcome_Change
+	//	*Outcome_Failure
+	//	*Outcome_Apart
+	Result        isOutcome_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outcome) Reset() {
+	*x = Outcome{}
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outcome) ProtoMessage() {}
+
+func (x *Outcome) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
+func (*Outcome) Descriptor() ([]byte, []int) {
+	return file_coatcheck_cart_v1_cart_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Outcome) GetResult() isOutcome_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *Outcome) GetGetCart() *GetCartResponse {
+	if x != nil {
+		if x, ok := x.Result.(*Outcome_GetCart); ok {
+			return x.GetCart
+		}
+	}
+	return nil
+}
+
+func (x *Outcome) GetChange() *Change {
+	if x != nil {
+		if x, ok := x.Result.(*Outcome_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *Outcome) GetFailure() *Failure {
+	if x != nil {
+		if x, ok := x.Result.(*Outcome_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+func (x *Outcome) GetApart() bool {
+	if x != nil {
+		if x, ok := x.Result.(*Outcome_Apart); ok {
+			return x.Apart
+		}
+	}
+	return false
+}
+
+type isOutcome_Result interface {
+	isOutcome_Result()
+}
+
+type Outcome_GetCart struct {
+	GetCart *GetCartResponse `protobuf:"bytes,1,opt,name=get_cart,json=getCart,proto3,oneof"`
+}
+
+type Outcome_Change struct {
+	// Of each change.
+	Change *Change `protobuf:"bytes,2,opt,name=change,proto3,oneof"`
+}
+
+type Outcome_Failure struct {
+	Failure *Failure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
+}
+
+type Outcome_Apart struct {
+	// It takes more than one step: make it as a call by itself, under the same
+	// idempotency key. It may have been done in part.
+	Apart bool `protobuf:"varint,4,opt,name=apart,proto3,oneof"`
+}
+
+func (*Outcome_GetCart) isOutcome_Result() {}
+
+func (*Outcome_Change) isOutcome_Result() {}
+
+func (*Outcome_Failure) isOutcome_Result() {}
+
+func (*Outcome_Apart) isOutcome_Result() {}
+
+// Failure is the error that the call would have had by itself.
+type Failure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The gRPC code.
+	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// The stable word, as in the brackets above.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_coatcheck_cart_v1_cart_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_coatcheck_cart_v1_cart_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Failure) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Failure) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Failure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_coatcheck_cart_v1_cart_proto protoreflect.FileDescriptor
 
 const file_coatcheck_cart_v1_cart_proto_rawDesc = "" +
@@ -1870,7 +2299,35 @@ const file_coatcheck_cart_v1_cart_proto_rawDesc = "" +
 	"\x13ListProductsRequest\"j\n" +
 	"\x14ListProductsResponse\x126\n" +
 	"\bproducts\x18\x01 \x03(\v2\x1a.coatcheck.cart.v1.ProductR\bproducts\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\tR\brevision2\xd5\a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"L\n" +
+	"\fBatchRequest\x12<\n" +
+	"\n" +
+	"operations\x18\x01 \x03(\v2\x1c.coatcheck.cart.v1.OperationR\n" +
+	"operations\"\xbf\x03\n" +
+	"\tOperation\x12>\n" +
+	"\bget_cart\x18\x01 \x01(\v2!.coatcheck.cart.v1.GetCartRequestH\x00R\agetCart\x12A\n" +
+	"\tadd_items\x18\x02 \x01(\v2\".coatcheck.cart.v1.AddItemsRequestH\x00R\baddItems\x12>\n" +
+	"\bset_item\x18\x03 \x01(\v2!.coatcheck.cart.v1.SetItemRequestH\x00R\asetItem\x12G\n" +
+	"\vremove_item\x18\x04 \x01(\v2$.coatcheck.cart.v1.RemoveItemRequestH\x00R\n" +
+	"removeItem\x12D\n" +
+	"\n" +
+	"clear_cart\x18\x05 \x01(\v2#.coatcheck.cart.v1.ClearCartRequestH\x00R\tclearCart\x12\x16\n" +
+	"\x06ticket\x18\x06 \x01(\tR\x06ticket\x12\x1b\n" +
+	"\ttime_left\x18\a \x01(\x03R\btimeLeft\x12 \n" +
+	"\vtraceparent\x18\b \x01(\tR\vtraceparentB\t\n" +
+	"\arequest\"G\n" +
+	"\rBatchResponse\x126\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1a.coatcheck.cart.v1.OutcomeR\boutcomes\"\xd9\x01\n" +
+	"\aOutcome\x12?\n" +
+	"\bget_cart\x18\x01 \x01(\v2\".coatcheck.cart.v1.GetCartResponseH\x00R\agetCart\x123\n" +
+	"\x06change\x18\x02 \x01(\v2\x19.coatcheck.cart.v1.ChangeH\x00R\x06change\x126\n" +
+	"\afailure\x18\x03 \x01(\v2\x1a.coatcheck.cart.v1.FailureH\x00R\afailure\x12\x16\n" +
+	"\x05apart\x18\x04 \x01(\bH\x00R\x05apartB\b\n" +
+	"\x06result\"O\n" +
+	"\aFailure\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage2\xa1\b\n" +
 	"\vCartService\x12P\n" +
 	"\aGetCart\x12!.coatcheck.cart.v1.GetCartRequest\x1a\".coatcheck.cart.v1.GetCartResponse\x12S\n" +
 	"\bAddItems\x12\".coatcheck.cart.v1.AddItemsRequest\x1a#.coatcheck.cart.v1.AddItemsResponse\x12P\n" +
@@ -1886,7 +2343,8 @@ const file_coatcheck_cart_v1_cart_proto_rawDesc = "" +
 	"ListOrders\x12$.coatcheck.cart.v1.ListOrdersRequest\x1a%.coatcheck.cart.v1.ListOrdersResponse\x12Y\n" +
 	"\n" +
 	"EraseOwner\x12$.coatcheck.cart.v1.EraseOwnerRequest\x1a%.coatcheck.cart.v1.EraseOwnerResponse\x12_\n" +
-	"\fListProducts\x12&.coatcheck.cart.v1.ListProductsRequest\x1a'.coatcheck.cart.v1.ListProductsResponseB*Z(coatcheck/proto/coatcheck/cart/v1;cartv1b\x06proto3"
+	"\fListProducts\x12&.coatcheck.cart.v1.ListProductsRequest\x1a'.coatcheck.cart.v1.ListProductsResponse\x12J\n" +
+	"\x05Batch\x12\x1f.coatcheck.cart.v1.BatchRequest\x1a .coatcheck.cart.v1.BatchResponseB*Z(coatcheck/proto/coatcheck/cart/v1;cartv1b\x06proto3"
 
 var (
 	file_coatcheck_cart_v1_cart_proto_rawDescOnce sync.Once
@@ -1900,7 +2358,7 @@ func file_coatcheck_cart_v1_cart_proto_rawDescGZIP() []byte {
 	return file_coatcheck_cart_v1_cart_proto_rawDescData
 }
 
-var file_coatcheck_cart_v1_cart_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_coatcheck_cart_v1_cart_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_coatcheck_cart_v1_cart_proto_goTypes = []any{
 	(*Money)(nil),                 // 0: coatcheck.cart.v1.Money
 	(*Product)(nil),               // 1: coatcheck.cart.v1.Product
@@ -1933,7 +2391,12 @@ var file_coatcheck_cart_v1_cart_proto_goTypes = []any{
 	(*EraseOwnerResponse)(nil),    // 28: coatcheck.cart.v1.EraseOwnerResponse
 	(*ListProductsRequest)(nil),   // 29: coatcheck.cart.v1.ListProductsRequest
 	(*ListProductsResponse)(nil),  // 30: coatcheck.cart.v1.ListProductsResponse
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*BatchRequest)(nil),          // 31: coatcheck.cart.v1.BatchRequest
+	(*Operation)(nil),             // 32: coatcheck.cart.v1.Operation
+	(*BatchResponse)(nil),         // 33: coatcheck.cart.v1.BatchResponse
+	(*Outcome)(nil),               // 34: coatcheck.cart.v1.Outcome
+	(*Failure)(nil),               // 35: coatcheck.cart.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
 }
 var file_coatcheck_cart_v1_cart_proto_depIdxs = []int32{
 	0,  // 0: coatcheck.cart.v1.Product.unit_price:type_name -> coatcheck.cart.v1.Money
@@ -1942,7 +2405,7 @@ var file_coatcheck_cart_v1_cart_proto_depIdxs = []int32{
 	3,  // 3: coatcheck.cart.v1.Cart.version:type_name -> coatcheck.cart.v1.CartVersion
 	2,  // 4: coatcheck.cart.v1.Cart.items:type_name -> coatcheck.cart.v1.Item
 	0,  // 5: coatcheck.cart.v1.Cart.total:type_name -> coatcheck.cart.v1.Money
-	31, // 6: coatcheck.cart.v1.Cart.expires_at:type_name -> google.protobuf.Timestamp
+	36, // 6: coatcheck.cart.v1.Cart.expires_at:type_name -> google.protobuf.Timestamp
 	3,  // 7: coatcheck.cart.v1.Precondition.any_of:type_name -> coatcheck.cart.v1.CartVersion
 	4,  // 8: coatcheck.cart.v1.Change.cart:type_name -> coatcheck.cart.v1.Cart
 	4,  // 9: coatcheck.cart.v1.GetCartResponse.cart:type_name -> coatcheck.cart.v1.Cart
@@ -1958,39 +2421,51 @@ var file_coatcheck_cart_v1_cart_proto_depIdxs = []int32{
 	6,  // 19: coatcheck.cart.v1.ClearCartResponse.change:type_name -> coatcheck.cart.v1.Change
 	2,  // 20: coatcheck.cart.v1.Order.items:type_name -> coatcheck.cart.v1.Item
 	0,  // 21: coatcheck.cart.v1.Order.total:type_name -> coatcheck.cart.v1.Money
-	31, // 22: coatcheck.cart.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	36, // 22: coatcheck.cart.v1.Order.created_at:type_name -> google.protobuf.Timestamp
 	5,  // 23: coatcheck.cart.v1.CheckoutRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
 	20, // 24: coatcheck.cart.v1.CheckoutResponse.order:type_name -> coatcheck.cart.v1.Order
 	20, // 25: coatcheck.cart.v1.GetOrderResponse.order:type_name -> coatcheck.cart.v1.Order
 	20, // 26: coatcheck.cart.v1.ListOrdersResponse.orders:type_name -> coatcheck.cart.v1.Order
 	1,  // 27: coatcheck.cart.v1.ListProductsResponse.products:type_name -> coatcheck.cart.v1.Product
-	8,  // 28: coatcheck.cart.v1.CartService.GetCart:input_type -> coatcheck.cart.v1.GetCartRequest
-	10, // 29: coatcheck.cart.v1.CartService.AddItems:input_type -> coatcheck.cart.v1.AddItemsRequest
-	12, // 30: coatcheck.cart.v1.CartService.SetItem:input_type -> coatcheck.cart.v1.SetItemRequest
-	14, // 31: coatcheck.cart.v1.CartService.RemoveItem:input_type -> coatcheck.cart.v1.RemoveItemRequest
-	16, // 32: coatcheck.cart.v1.CartService.ClearCart:input_type -> coatcheck.cart.v1.ClearCartRequest
-	18, // 33: coatcheck.cart.v1.CartService.MergeCarts:input_type -> coatcheck.cart.v1.MergeCartsRequest
-	21, // 34: coatcheck.cart.v1.CartService.Checkout:input_type -> coatcheck.cart.v1.CheckoutRequest
-	23, // 35: coatcheck.cart.v1.CartService.GetOrder:input_type -> coatcheck.cart.v1.GetOrderRequest
-	25, // 36: coatcheck.cart.v1.CartService.ListOrders:input_type -> coatcheck.cart.v1.ListOrdersRequest
-	27, // 37: coatcheck.cart.v1.CartService.EraseOwner:input_type -> coatcheck.cart.v1.EraseOwnerRequest
-	29, // 38: coatcheck.cart.v1.CartService.ListProducts:input_type -> coatcheck.cart.v1.ListProductsRequest
-	9,  // 39: coatcheck.cart.v1.CartService.GetCart:output_type -> coatcheck.cart.v1.GetCartResponse
-	11, // 40: coatcheck.cart.v1.CartService.AddItems:output_type -> coatcheck.cart.v1.AddItemsResponse
-	13, // 41: coatcheck.cart.v1.CartService.SetItem:output_type -> coatcheck.cart.v1.SetItemResponse
-	15, // 42: coatcheck.cart.v1.CartService.RemoveItem:output_type -> coatcheck.cart.v1.RemoveItemResponse
-	17, // 43: coatcheck.cart.v1.CartService.ClearCart:output_type -> coatcheck.cart.v1.ClearCartResponse
-	19, // 44: coatcheck.cart.v1.CartService.MergeCarts:output_type -> coatcheck.cart.v1.MergeCartsResponse
-	22, // 45: coatcheck.cart.v1.CartService.Checkout:output_type -> coatcheck.cart.v1.CheckoutResponse
-	24, // 46: coatcheck.cart.v1.CartService.GetOrder:output_type -> coatcheck.cart.v1.GetOrderResponse
-	26, // 47: coatcheck.cart.v1.CartService.ListOrders:output_type -> coatcheck.cart.v1.ListOrdersResponse
-	28, // 48: coatcheck.cart.v1.CartService.EraseOwner:output_type -> coatcheck.cart.v1.EraseOwnerResponse
-	30, // 49: coatcheck.cart.v1.CartService.ListProducts:output_type -> coatcheck.cart.v1.ListProductsResponse
-	39, // [39:50] is the sub-list for method output_type
-	28, // [28:39] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	32, // 28: coatcheck.cart.v1.BatchRequest.operations:type_name -> coatcheck.cart.v1.Operation
+	8,  // 29: coatcheck.cart.v1.Operation.get_cart:type_name -> coatcheck.cart.v1.GetCartRequest
+	10, // 30: coatcheck.cart.v1.Operation.add_items:type_name -> coatcheck.cart.v1.AddItemsRequest
+	12, // 31: coatcheck.cart.v1.Operation.set_item:type_name -> coatcheck.cart.v1.SetItemRequest
+	14, // 32: coatcheck.cart.v1.Operation.remove_item:type_name -> coatcheck.cart.v1.RemoveItemRequest
+	16, // 33: coatcheck.cart.v1.Operation.clear_cart:type_name -> coatcheck.cart.v1.ClearCartRequest
+	34, // 34: coatcheck.cart.v1.BatchResponse.outcomes:type_name -> coatcheck.cart.v1.Outcome
+	9,  // 35: coatcheck.cart.v1.Outcome.get_cart:type_name -> coatcheck.cart.v1.GetCartResponse
+	6,  // 36: coatcheck.cart.v1.Outcome.change:type_name -> coatcheck.cart.v1.Change
+	35, // 37: coatcheck.cart.v1.Outcome.failure:type_name -> coatcheck.cart.v1.Failure
+	8,  // 38: coatcheck.cart.v1.CartService.GetCart:input_type -> coatcheck.cart.v1.GetCartRequest
+	10, // 39: coatcheck.cart.v1.CartService.AddItems:input_type -> coatcheck.cart.v1.AddItemsRequest
+	12, // 40: coatcheck.cart.v1.CartService.SetItem:input_type -> coatcheck.cart.v1.SetItemRequest
+	14, // 41: coatcheck.cart.v1.CartService.RemoveItem:input_type -> coatcheck.cart.v1.RemoveItemRequest
+	16, // 42: coatcheck.cart.v1.CartService.ClearCart:input_type -> coatcheck.cart.v1.ClearCartRequest
+	18, // 43: coatcheck.cart.v1.CartService.MergeCarts:input_type -> coatcheck.cart.v1.MergeCartsRequest
+	21, // 44: coatcheck.cart.v1.CartService.Checkout:input_type -> coatcheck.cart.v1.CheckoutRequest
+	23, // 45: coatcheck.cart.v1.CartService.GetOrder:input_type -> coatcheck.cart.v1.GetOrderRequest
+	25, // 46: coatcheck.cart.v1.CartService.ListOrders:input_type -> coatcheck.cart.v1.ListOrdersRequest
+	27, // 47: coatcheck.cart.v1.CartService.EraseOwner:input_type -> coatcheck.cart.v1.EraseOwnerRequest
+	29, // 48: coatcheck.cart.v1.CartService.ListProducts:input_type -> coatcheck.cart.v1.ListProductsRequest
+	31, // 49: coatcheck.cart.v1.CartService.Batch:input_type -> coatcheck.cart.v1.BatchRequest
+	9,  // 50: coatcheck.cart.v1.CartService.GetCart:output_type -> coatcheck.cart.v1.GetCartResponse
+	11, // 51: coatcheck.cart.v1.CartService.AddItems:output_type -> coatcheck.cart.v1.AddItemsResponse
+	13, // 52: coatcheck.cart.v1.CartService.SetItem:output_type -> coatcheck.cart.v1.SetItemResponse
+	15, // 53: coatcheck.cart.v1.CartService.RemoveItem:output_type -> coatcheck.cart.v1.RemoveItemResponse
+	17, // 54: coatcheck.cart.v1.CartService.ClearCart:output_type -> coatcheck.cart.v1.ClearCartResponse
+	19, // 55: coatcheck.cart.v1.CartService.MergeCarts:output_type -> coatcheck.cart.v1.MergeCartsResponse
+	22, // 56: coatcheck.cart.v1.CartService.Checkout:output_type -> coatcheck.cart.v1.CheckoutResponse
+	24, // 57: coatcheck.cart.v1.CartService.GetOrder:output_type -> coatcheck.cart.v1.GetOrderResponse
+	26, // 58: coatcheck.cart.v1.CartService.ListOrders:output_type -> coatcheck.cart.v1.ListOrdersResponse
+	28, // 59: coatcheck.cart.v1.CartService.EraseOwner:output_type -> coatcheck.cart.v1.EraseOwnerResponse
+	30, // 60: coatcheck.cart.v1.CartService.ListProducts:output_type -> coatcheck.cart.v1.ListProductsResponse
+	33, // 61: coatcheck.cart.v1.CartService.Batch:output_type -> coatcheck.cart.v1.BatchResponse
+	50, // [50:62] is the sub-list for method output_type
+	38, // [38:50] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_coatcheck_cart_v1_cart_proto_init() }
@@ -1998,13 +2473,26 @@ func file_coatcheck_cart_v1_cart_proto_init() {
 	if File_coatcheck_cart_v1_cart_proto != nil {
 		return
 	}
+	file_coatcheck_cart_v1_cart_proto_msgTypes[32].OneofWrappers = []any{
+		(*Operation_GetCart)(nil),
+		(*Operation_AddItems)(nil),
+		(*Operation_SetItem)(nil),
+		(*Operation_RemoveItem)(nil),
+		(*Operation_ClearCart)(nil),
+	}
+	file_coatcheck_cart_v1_cart_proto_msgTypes[34].OneofWrappers = []any{
+		(*Outcome_GetCart)(nil),
+		(*Outcome_Change)(nil),
+		(*Outcome_Failure)(nil),
+		(*Outcome_Apart)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coatcheck_cart_v1_cart_proto_rawDesc), len(file_coatcheck_cart_v1_cart_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,13 +6,13 @@
 
 // Package coatcheck.cart.v1 is the cart service: what is in a cart, and the
 // orders that carts became. The gateway is its only caller. Each call but
-// ListProducts must carry, as metadata "ticket", an inside ticket of auth's for
-// each owner that it names.
+// ListProducts must carry an inside ticket of auth's for each owner that it
+// names: as metadata "ticket", and in a Batch in each operation.
 //
 // Codes that any RPC may answer beside those named at it:
 //   INVALID_ARGUMENT   the request can never succeed as it is; do not retry
 //                      [invalid_owner, invalid_idempotency_key, invalid_if_match, invalid_sku, invalid_quantity,
-//                      no_items, invalid_page_size, invalid_page_token]
+//                      no_items, invalid_page_size, invalid_page_token, invalid_batch, invalid_operation]
 //   PERMISSION_DENIED  the ticket of an owner is missing or no good [wrong_ticket]
 //   UNAVAILABLE        the store or the replica is away; nothing is known of
 //                      the outcome: retry under the same idempotency key
@@ -46,6 +46,7 @@ const (
 	CartService_ListOrders_FullMethodName   = "/coatcheck.cart.v1.CartService/ListOrders"
 	CartService_EraseOwner_FullMethodName   = "/coatcheck.cart.v1.CartService/EraseOwner"
 	CartService_ListProducts_FullMethodName = "/coatcheck.cart.v1.CartService/ListProducts"
+	CartService_Batch_FullMethodName        = "/coatcheck.cart.v1.CartService/Batch"
 )
 
 // CartServiceClient is the client API for CartService service.
@@ -111,6 +112,17 @@ type CartServiceClient interface {
 	// ListProducts answers the catalogue, in its file's order.
 	// Safe to retry.
 	ListProducts(ctx context.Context, in *ListProductsRequest, opts ...grpc.CallOption) (*ListProductsResponse, error)
+	// Batch makes calls that would have come at the same moment, in one step of
+	// the store. Each has its own ticket, in its operation and not in metadata, its
+	// own time and its own outcome, the one that it would have had by itself: no
+	// operation fails or is kept back because of another one. Those of one cart are
+	// made in their order.
+	//
+	//	UNIMPLEMENTED  this replica takes no batches: make the calls by themselves
+	//
+	// Never retry a batch: retry each operation that its outcome calls for, or all
+	// of them if there is no answer, as the call that it stands for.
+	Batch(ctx context.Context, in *BatchRequest, opts ...grpc.CallOption) (*BatchResponse, error)
 }
 
 type cartServiceClient struct {
@@ -231,6 +243,16 @@ func (c *cartServiceClient) ListProducts(ctx context.Context, in *ListProductsRe
 	return out, nil
 }
 
+func (c *cartServiceClient) Batch(ctx context.Context, in *BatchRequest, opts ...grpc.CallOption) (*BatchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchResponse)
+	err := c.cc.Invoke(ctx, CartService_Batch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CartServiceServer is the server API for CartService service.
 // All implementations must embed UnimplementedCartServiceServer
 // for forward compatibility.
@@ -294,6 +316,17 @@ type CartServiceServer interface {
 	// ListProducts answers the catalogue, in its file's order.
 	// Safe to retry.
 	ListProducts(context.Context, *ListProductsRequest) (*ListProductsResponse, error)
+	// Batch makes calls that would have come at the same moment, in one step of
+	// the store. Each has its own ticket, in its operation and not in metadata, its
+	// own time and its own outcome, the one that it would have had by itself: no
+	// operation fails or is kept back because of another one. Those of one cart are
+	// made in their order.
+	//
+	//	UNIMPLEMENTED  this replica takes no batches: make the calls by themselves
+	//
+	// Never retry a batch: retry each operation that its outcome calls for, or all
+	// of them if there is no answer, as the call that it stands for.
+	Batch(context.Context, *BatchRequest) (*BatchResponse, error)
 	mustEmbedUnimplementedCartServiceServer()
 }
 
@@ -336,6 +369,9 @@ func (UnimplementedCartServiceServer) EraseOwner(context.Context, *EraseOwnerReq
 }
 func (UnimplementedCartServiceServer) ListProducts(context.Context, *ListProductsRequest) (*ListProductsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListProducts not implemented")
+}
+func (UnimplementedCartServiceServer) Batch(context.Context, *BatchRequest) (*BatchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Batch not implemented")
 }
 func (UnimplementedCartServiceServer) mustEmbedUnimplementedCartServiceServer() {}
 func (UnimplementedCartServiceServer) testEmbeddedByValue()                     {}
@@ -556,6 +592,24 @@ func _CartService_ListProducts_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CartService_Batch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CartServiceServer).Batch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CartService_Batch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CartServiceServer).Batch(ctx, req.(*BatchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CartService_ServiceDesc is the grpc.ServiceDesc for CartService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -606,6 +660,10 @@ var CartService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListProducts",
 			Handler:    _CartService_ListProducts_Handler,
+		},
+		{
+			MethodName: "Batch",
+			Handler:    _CartService_Batch_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -68,7 +68,10 @@ func run(s cart.Settings) error {
 	go keyring.Follow(following)
 	server := rpc.NewServer(log, reg, s.InstanceName(), slices.Concat(
 		traces.ServerOptions(), secured.ServerOptions(s.TLSClients), []grpc.ServerOption{grpc.ChainUnaryInterceptor(keyring.Check)})...)
-	cartv1.RegisterCartServiceServer(server, cart.NewServer(cart.Measured(store, reg), store, catalogue, s.Limits(), time.Now))
+	measured := cart.Measured(store, reg)
+	service := cart.NewServer(measured, store, catalogue, s.Limits(), time.Now)
+	service.TakeBatches(measured, keyring, server)
+	cartv1.RegisterCartServiceServer(server, service)
 	return chassis.Run(context.Background(), chassis.Service{
 		Name:     "cart",
 		Settings: s.Settings,
