@@ -81,7 +81,9 @@ func (s *cartStore) changes() int {
 type fakeCart struct {
 	cartv1.UnimplementedCartServiceServer
 	*cartStore
-	before hook
+	before    hook
+	noBatches bool                         // as a replica of an older release
+	apart     func(*cartv1.Operation) bool // what a batch leaves to a call by itself
 }
 
 func (f *fakeCart) enter(ctx context.Context, call string, req any) error {

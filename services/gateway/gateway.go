@@ -67,6 +67,9 @@ type Settings struct {
 	// (10.244.0.0/16,192.0.2.7/32): those alone are believed whom they call for, in
 	// X-Forwarded-For. Behind a proxy that is not among them, all clients are one.
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
+	// CartBatches is how many calls to each cart replica may be under way before
+	// others wait to go together; 0 has each go by itself.
+	CartBatches int `env:"CART_BATCHES" envDefault:"2"`
 }
 
 // Base returns the settings that every service has.
@@ -101,6 +104,9 @@ func (s Settings) Validate() []error {
 			faults = append(faults, errors.New("COATCHECK_TRUSTED_PROXIES: must not be everybody"))
 			break
 		}
+	}
+	if s.CartBatches < 0 || s.CartBatches > 16 {
+		faults = append(faults, errors.New("COATCHECK_CART_BATCHES: must be 0 to 16"))
 	}
 	if s.TryTimeout < 10*time.Millisecond {
 		faults = append(faults, errors.New("COATCHECK_TRY_TIMEOUT: must be at least 10ms"))
@@ -142,6 +148,7 @@ type Gateway struct {
 }
 
 // New returns a gateway over connections that the caller closes when it is done.
+// That to cart is to be opened with Coalesce.
 func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *grpc.ClientConn) (*Gateway, error) {
 	docs, err := newDocs()
 	if err != nil {

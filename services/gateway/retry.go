@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -81,7 +82,7 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 				err = doubt
 			}
 		}
-		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
+		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || errors.Is(err, errWaiting) || ctx.Err() != nil {
 			return resp, replica, err
 		}
 		if !b.budget.spend() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/legacy"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 
 	"coatcheck/chassis"
 	"coatcheck/chassis/rpc"
@@ -37,6 +39,7 @@ type shop struct {
 	fakeCarts []*fakeCart
 	fakeAuths []*fakeAuth
 	cartRPC   []*rpc.Server
+	coalescer *coalescer // nil where each call goes by itself
 }
 
 type lockedBuffer struct {
@@ -81,7 +84,12 @@ func newShopWith(t testing.TB, settings Settings, replicas int) *shop {
 		s.fakeAuths, authAddrs = append(s.fakeAuths, auth), append(authAddrs, addr)
 	}
 	metrics := rpc.NewClientMetrics(s.reg)
-	cart, err := rpc.Dial(strings.Join(cartAddrs, ","), metrics)
+	var together []grpc.DialOption
+	if settings.CartBatches > 0 {
+		s.coalescer = newCoalescer(settings.CartBatches, s.reg)
+		together = append(together, grpc.WithChainUnaryInterceptor(s.coalescer.call))
+	}
+	cart, err := rpc.Dial(strings.Join(cartAddrs, ","), metrics, together...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +125,15 @@ type client struct {
 	send    func(*http.Request) (*http.Response, error)
 	base    string
 	cookies map[string]string
+	ctx     context.Context // nil: requests that nobody gives up
+}
+
+// with is the same client again, for requests that are given up with ctx; what
+// cookies they are given, it does not keep.
+func (c *client) with(ctx context.Context) *client {
+	again := *c
+	again.ctx, again.cookies = ctx, maps.Clone(c.cookies)
+	return &again
 }
 
 // client asks the handler itself.
@@ -193,6 +210,9 @@ func (c *client) try(method, path, body string, headers ...string) (response, er
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
 	sent := r.Clone(context.Background())
+	if c.ctx != nil {
+		r = r.WithContext(c.ctx)
+	}
 	resp, err := c.send(r)
 	if err != nil {
 		return response{}, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 
 	"coatcheck/chassis"
 	"coatcheck/chassis/config"
@@ -36,7 +37,7 @@ func run(settings gateway.Settings, log *slog.Logger) error {
 		return err
 	}
 	calls, options := rpc.NewClientMetrics(registry), append(traces.DialOptions(), secured.DialOptions()...)
-	cart, err := rpc.Dial(settings.CartAddr, calls, options...)
+	cart, err := rpc.Dial(settings.CartAddr, calls, slices.Concat(options, gateway.Coalesce(settings, registry))...)
 	if err != nil {
 		return err
 	}

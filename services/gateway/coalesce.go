@@ -1,0 +1,328 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"coatcheck/chassis/fault"
+	"coatcheck/chassis/measure"
+	"coatcheck/chassis/rpc"
+	"coatcheck/chassis/ticket"
+	"coatcheck/chassis/tracing"
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
+)
+
+const (
+	// maxBatch bounds the calls that are made together, maxBatchLines and
+	// maxBatchVersions each of them: a large one is no cheaper in company.
+	maxBatch, maxBatchLines, maxBatchVersions = 64, 10, 4
+	// maxWaiting bounds the calls that wait: what has eight batches before it
+	// would be answered too late.
+	maxWaiting = 8 * maxBatch
+	// askAlone is how often a call goes by itself whatever is under way, since a
+	// replica under suspicion is asked by no more than one.
+	askAlone = time.Second
+)
+
+// errWaiting is the answer to a call that was not made and need not be tried
+// again: all replicas are behind.
+var errWaiting = fault.New(fault.Unavailable, "overloaded", "Too many requests are waiting; try again soon.")
+
+// coalescer lets few calls to the cart service be under way, so many for each
+// replica. One that finds room is made at once, as if there were no coalescer;
+// the others wait for one to end, and then go together, in a batch. So nothing
+// waits for a timer, and the busier the shop is, the less a call costs.
+//
+// The hazard is a call that is harmed by its company. Each has an answer of its
+// own, under its own key and within its own time, and one that has to be tried
+// again is made by itself. A replica that stalls keeps what was sent there and no
+// more: the others take all that waits.
+type coalescer struct {
+	perReplica int
+	sizes      prometheus.Histogram
+	refused    prometheus.Counter
+
+	mu       sync.Mutex
+	room     int // calls that may be under way
+	underWay int
+	waiting  []*waiter // the oldest first
+	askedAt  time.Time // when a call last went by itself for want of room
+}
+
+// waiter is a call that waits for room, and then for its answer.
+type waiter struct {
+	ctx    context.Context
+	method string
+	op     *cartv1.Operation
+	answer chan verdict // has room for the one that there is
+}
+
+// verdict is how a wait ends: with the outcome or the error of a batch, or that
+// the call is to be made by itself, in the room that comes with that, if any does.
+type verdict struct {
+	outcome *cartv1.Outcome
+	header  metadata.MD
+	err     error
+	alone   bool
+	room    bool
+}
+
+// Coalesce is what the connection to the cart service is opened with, so that
+// calls are coalesced; nothing if the settings are against it.
+func Coalesce(s Settings, reg prometheus.Registerer) []grpc.DialOption {
+	if s.CartBatches == 0 {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(newCoalescer(s.CartBatches, reg).call)}
+}
+
+func newCoalescer(perReplica int, reg prometheus.Registerer) *coalescer {
+	f := promauto.With(reg)
+	c := &coalescer{
+		perReplica: perReplica,
+		room:       perReplica,
+		sizes: f.NewHistogram(measure.Histogram("coatcheck_gateway_batch_operations",
+			"Calls to the cart service that were made together, for each batch; a call that went by itself is none.", []float64{2, 4, 8, 16, 32, maxBatch})),
+		refused: f.NewCounter(prometheus.CounterOpts{
+			Name: "coatcheck_gateway_waiting_refused_total",
+			Help: "Calls to the cart service that were not made because too many were waiting.",
+		}),
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "coatcheck_gateway_waiting",
+		Help: "Calls to the cart service that wait for those under way to end.",
+	}, func() float64 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return float64(len(c.waiting))
+	})
+	return c
+}
+
+// call is the interceptor.
+func (c *coalescer) call(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if !small(req) || rpc.Tried(ctx) {
+		return invoke(ctx, method, req, reply, conn, opts...)
+	}
+	if !c.enter() {
+		v := c.wait(ctx, method, req, conn)
+		if !v.alone {
+			return v.take(reply, opts)
+		}
+		if !v.room {
+			return invoke(ctx, method, req, reply, conn, opts...)
+		}
+	}
+	ctx = rpc.Together(ctx, ctx)
+	defer c.leave(ctx, conn)
+	return invoke(ctx, method, req, reply, conn, opts...)
+}
+
+// enter takes room, if there is any.
+func (c *coalescer) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.underWay >= c.room {
+		now := time.Now()
+		if now.Sub(c.askedAt) < askAlone {
+			return false
+		}
+		c.askedAt = now
+	}
+	c.underWay++
+	return true
+}
+
+// leave gives back the room of a call, or of a batch, that was made with ctx.
+func (c *coalescer) leave(ctx context.Context, conn *grpc.ClientConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := rpc.Replicas(ctx); n > 0 {
+		c.room = n * c.perReplica
+	}
+	c.underWay--
+	c.next(conn)
+}
+
+// next gives the room that there is to those that wait; mu is held.
+func (c *coalescer) next(conn *grpc.ClientConn) {
+	for c.underWay < c.room && len(c.waiting) > 0 {
+		n := min(len(c.waiting), maxBatch)
+		batch := slices.Clone(c.waiting[:n])
+		c.waiting = slices.Delete(c.waiting, 0, n)
+		c.underWay++
+		if n == 1 {
+			batch[0].answer <- verdict{alone: true, room: true}
+		} else {
+			go c.send(batch, conn)
+		}
+	}
+}
+
+// wait waits for room and an answer, as long as ctx lets it.
+func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc.ClientConn) verdict {
+	w := &waiter{ctx: ctx, method: method, op: operation(ctx, req), answer: make(chan verdict, 1)}
+	c.mu.Lock()
+	if len(c.waiting) >= maxWaiting {
+		c.mu.Unlock()
+		c.refused.Inc()
+		return verdict{err: errWaiting}
+	}
+	c.waiting = append(c.waiting, w)
+	c.next(conn) // there may be room by now
+	c.mu.Unlock()
+	select {
+	case v := <-w.answer:
+		return v
+	case <-ctx.Done():
+		c.giveUp(w, conn)
+		return verdict{err: status.FromContextError(ctx.Err()).Err()}
+	}
+}
+
+// giveUp has the call wait no longer. One that is in a batch may still be made;
+// room that it was given meanwhile goes to the next.
+func (c *coalescer) giveUp(w *waiter, conn *grpc.ClientConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.waiting, w); i >= 0 {
+		c.waiting = slices.Delete(c.waiting, i, i+1)
+		return
+	}
+	select {
+	case v := <-w.answer:
+		if v.room {
+			c.underWay--
+			c.next(conn)
+		}
+	default:
+	}
+}
+
+// send makes calls together. It takes as long as the one of them that may take
+// longest; who can't wait so long has gone by then.
+func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
+	c.sizes.Observe(float64(len(batch)))
+	req := &cartv1.BatchRequest{Operations: make([]*cartv1.Operation, len(batch))}
+	ends := make([]func(error), len(batch))
+	for i, w := range batch {
+		w.ctx, ends[i] = tracing.Asked(w.ctx, w.method)
+		deadline, _ := w.ctx.Deadline()
+		w.op.Traceparent, w.op.TimeLeft = tracing.Header(w.ctx), time.Until(deadline).Microseconds()
+		req.Operations[i] = w.op
+	}
+	ctx, cancel := together(batch)
+	defer cancel()
+	var header metadata.MD
+	resp, err := cartv1.NewCartServiceClient(conn).Batch(ctx, req, grpc.Header(&header))
+	c.leave(ctx, conn)
+	for i, w := range batch {
+		v := verdictOf(resp, err, i)
+		v.header = header
+		ends[i](v.err)
+		w.answer <- v
+	}
+}
+
+// verdictOf is how the wait of the i-th call in a batch ends.
+func verdictOf(resp *cartv1.BatchResponse, err error, i int) verdict {
+	switch {
+	case status.Code(err) == codes.Unimplemented:
+		return verdict{alone: true} // by a replica of an older release: nothing was done
+	case err != nil:
+		return verdict{err: err}
+	case i >= len(resp.GetOutcomes()):
+		return verdict{err: fault.New(fault.Internal, "internal", "Something went wrong on our side.")}
+	}
+	outcome := resp.GetOutcomes()[i]
+	if f := outcome.GetFailure(); f != nil {
+		return verdict{err: fault.FromCode(codes.Code(f.GetCode()), f.GetReason(), f.GetMessage())}
+	}
+	return verdict{outcome: outcome, alone: outcome.GetApart()}
+}
+
+// together is the context of a batch. Its trace is that of the first call that
+// has one which is kept.
+func together(batch []*waiter) (context.Context, context.CancelFunc) {
+	calls := make([]context.Context, len(batch))
+	first, latest := batch[0], time.Time{}
+	for i, w := range batch {
+		calls[i] = w.ctx
+		if deadline, _ := w.ctx.Deadline(); deadline.After(latest) {
+			latest = deadline
+		}
+		if w.op.GetTraceparent() != "" && first.op.GetTraceparent() == "" {
+			first = w
+		}
+	}
+	ctx := trace.ContextWithSpan(context.Background(), trace.SpanFromContext(first.ctx))
+	return context.WithDeadline(rpc.Together(ctx, calls...), latest)
+}
+
+// take makes the reply of the verdict, as if the call had been made by itself.
+func (v verdict) take(reply any, opts []grpc.CallOption) error {
+	for _, opt := range opts {
+		if header, ok := opt.(grpc.HeaderCallOption); ok {
+			*header.HeaderAddr = v.header
+		}
+	}
+	if v.err != nil {
+		return v.err
+	}
+	switch reply := reply.(type) {
+	case *cartv1.GetCartResponse:
+		reply.Cart = v.outcome.GetGetCart().GetCart()
+	case *cartv1.AddItemsResponse:
+		reply.Change = v.outcome.GetChange()
+	case *cartv1.SetItemResponse:
+		reply.Change = v.outcome.GetChange()
+	case *cartv1.RemoveItemResponse:
+		reply.Change = v.outcome.GetChange()
+	case *cartv1.ClearCartResponse:
+		reply.Change = v.outcome.GetChange()
+	}
+	return nil
+}
+
+// small reports whether a request may go in a batch.
+func small(req any) bool {
+	if add, ok := req.(*cartv1.AddItemsRequest); ok && len(add.GetLines()) > maxBatchLines {
+		return false
+	}
+	if change, ok := req.(interface{ GetIfMatch() *cartv1.Precondition }); ok && len(change.GetIfMatch().GetAnyOf()) > maxBatchVersions {
+		return false
+	}
+	switch req.(type) {
+	case *cartv1.GetCartRequest, *cartv1.AddItemsRequest, *cartv1.SetItemRequest, *cartv1.RemoveItemRequest, *cartv1.ClearCartRequest:
+		return true
+	}
+	return false
+}
+
+// operation is a request, with the ticket that comes with it, as a batch has it.
+func operation(ctx context.Context, req any) *cartv1.Operation {
+	op := &cartv1.Operation{Ticket: ticket.Sent(ctx)}
+	switch req := req.(type) {
+	case *cartv1.GetCartRequest:
+		op.Request = &cartv1.Operation_GetCart{GetCart: req}
+	case *cartv1.AddItemsRequest:
+		op.Request = &cartv1.Operation_AddItems{AddItems: req}
+	case *cartv1.SetItemRequest:
+		op.Request = &cartv1.Operation_SetItem{SetItem: req}
+	case *cartv1.RemoveItemRequest:
+		op.Request = &cartv1.Operation_RemoveItem{RemoveItem: req}
+	case *cartv1.ClearCartRequest:
+		op.Request = &cartv1.Operation_ClearCart{ClearCart: req}
+	}
+	return op
+}
