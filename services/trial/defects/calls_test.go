@@ -2,19 +2,25 @@ package defects
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"path"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"coatcheck/chassis"
+	"coatcheck/chassis/fault"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
+	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
 // undrained ends at SIGTERM, at once.
@@ -79,4 +85,40 @@ func remembering() grpc.UnaryClientInterceptor {
 		}
 		return err
 	}
+}
+
+// retriedWhole sends a batch again as the one thing that it is: an operation's key
+// is its place in the batch, and each sending is another batch.
+func retriedWhole(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	batch, ok := req.(*cartv1.BatchRequest)
+	if !ok {
+		return invoke(ctx, method, req, reply, conn, opts...)
+	}
+	for try := 1; ; try++ {
+		id, again := rand.Text(), proto.CloneOf(batch)
+		for i, op := range again.GetOperations() {
+			if add := op.GetAddItems(); add != nil {
+				add.IdempotencyKey = fmt.Sprint(id, ".", i)
+			}
+		}
+		err := invoke(ctx, method, again, reply, conn, opts...)
+		if status.Code(err) != codes.Unavailable || try == 3 {
+			return err
+		}
+	}
+}
+
+// failedWhole has one error for a batch: that of the first operation that has one.
+func failedWhole(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := invoke(ctx, method, req, reply, conn, opts...)
+	batch, ok := reply.(*cartv1.BatchResponse)
+	if err != nil || !ok {
+		return err
+	}
+	for _, o := range batch.GetOutcomes() {
+		if f := o.GetFailure(); f != nil {
+			return fault.FromCode(codes.Code(f.GetCode()), f.GetReason(), f.GetMessage())
+		}
+	}
+	return nil
 }

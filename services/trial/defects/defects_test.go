@@ -80,6 +80,16 @@ func defects() []defect {
 			broken: double{redis: []string{"--maxmemory-policy", "allkeys-lru"}},
 		},
 		{
+			name: "batch-retried-whole", checks: []string{"doubled"}, least: 20,
+			trial:  trial{weights: guests, slow: 100 * time.Millisecond, batches: 1, lostBatches: 5},
+			broken: double{batch: retriedWhole},
+		},
+		{
+			name: "batch-failed-whole", checks: []string{"bounds"}, least: 25,
+			trial:  trial{weights: careful, shoppers: 12, slow: 100 * time.Millisecond, batches: 1, length: 4 * time.Second},
+			broken: double{batch: failedWhole},
+		},
+		{
 			name: "token-after-log-out", checks: []string{"revoked"}, least: 2, alone: true,
 			trial:  trial{weights: visits, shoppers: 4},
 			broken: double{auth: remembering()},
@@ -111,8 +121,9 @@ func defects() []defect {
 // guests never log in, and cost no passwords; the slower the carts, the more of
 // them there are. looking has those who share a cart check out often, which they
 // do after a reading. visits are many and short: where nobody can log in or check
-// out yet, there is an add.
+// out yet, there is an add. careful ones name versions, some of them old.
 var (
+	careful = map[history.Kind]int{history.Add: 40, history.Read: 20, history.CondSet: 40}
 	guests  = map[history.Kind]int{history.Add: 70, history.Read: 30}
 	looking = map[history.Kind]int{history.Add: 40, history.Read: 60}
 	visits  = map[history.Kind]int{history.Add: 15, history.Read: 5, history.LogIn: 60, history.Checkout: 40}

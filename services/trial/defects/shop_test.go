@@ -53,6 +53,8 @@ type double struct {
 	gateway    func(chassis.Part) chassis.Part
 	asks       bool                                               // the gateways remember no tickets themselves
 	users      func(auth.Store, redis.UniversalClient) auth.Store // what an auth replica keeps users in
+	// batch is put before each batch of a gateway.
+	batch grpc.UnaryClientInterceptor
 }
 
 // stock is what the cart service needs.
@@ -91,7 +93,7 @@ func openShop(t *testing.T, tr trial, d double) *shop {
 	s.startRedis(t, d)
 	s.auths = s.replicas(t, "auth", 1, s.auth(t, newWire(t, s.wire.network, s.wire.addr), d))
 	s.carts = s.replicas(t, "cart", 2, s.cart(t, tr, d))
-	s.gateways = s.replicas(t, "gateway", cmp.Or(tr.gateways, 1), s.gateway(d))
+	s.gateways = s.replicas(t, "gateway", cmp.Or(tr.gateways, 1), s.gateway(tr, d))
 	s.door = newDoor(t, s.gateways)
 	if err := s.awaitOpen(); err != nil {
 		t.Fatal(err)
@@ -242,7 +244,9 @@ func (s *shop) cart(t *testing.T, tr trial, d double) func(string) (chassis.Serv
 		}
 		keyring := cart.NewKeyring(authv1.NewAuthServiceClient(auth), time.Now)
 		server := rpc.NewServer(nowhere, reg, name, grpc.ChainUnaryInterceptor(keyring.Check))
-		cartv1.RegisterCartServiceServer(server, cart.NewServer(kept, kept, catalogue, set.Limits(), time.Now))
+		service := cart.NewServer(kept, kept, catalogue, set.Limits(), time.Now)
+		service.TakeBatches(slowBatches{store, tr.slow, &s.trading}, keyring, server)
+		cartv1.RegisterCartServiceServer(server, service)
 		return chassis.Service{
 			Settings: set.Settings, Log: nowhere, Registry: reg, Part: server,
 			Ready: func(ctx context.Context) error {
@@ -279,10 +283,25 @@ func (s slow) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart
 	return s.stock.Change(ctx, owner, c)
 }
 
-func (s *shop) gateway(d double) func(string) (chassis.Service, error) {
+// slowBatches is slow for batches.
+type slowBatches struct {
+	cart.Batcher
+	by   time.Duration
+	when *atomic.Bool
+}
+
+func (s slowBatches) Batch(ctx context.Context, steps []*cart.Step) {
+	if s.when.Load() {
+		time.Sleep(s.by)
+	}
+	s.Batcher.Batch(ctx, steps)
+}
+
+func (s *shop) gateway(tr trial, d double) func(string) (chassis.Service, error) {
 	return func(name string) (chassis.Service, error) {
 		toAuth, toCart := strings.Join(addrs(s.auths), ","), strings.Join(addrs(s.carts), ",")
-		set, err := load[gateway.Settings](name, append(settings.gateway, "COATCHECK_AUTH_ADDR="+toAuth, "COATCHECK_CART_ADDR="+toCart)...)
+		set, err := load[gateway.Settings](name, append(settings.gateway, "COATCHECK_AUTH_ADDR="+toAuth, "COATCHECK_CART_ADDR="+toCart,
+			fmt.Sprint("COATCHECK_CART_BATCHES=", tr.batches))...)
 		if err != nil {
 			return chassis.Service{}, err
 		}
@@ -297,7 +316,12 @@ func (s *shop) gateway(d double) func(string) (chassis.Service, error) {
 		}
 		dial := d.dial
 		if dial == nil {
-			dial = func([]string) (*grpc.ClientConn, error) { return rpc.Dial(toCart, metrics) }
+			options := gateway.Coalesce(set, reg)
+			if d.batch != nil {
+				options = append(options, grpc.WithChainUnaryInterceptor(d.batch))
+			}
+			options = append(options, grpc.WithChainUnaryInterceptor(s.calls.loseBatch))
+			dial = func([]string) (*grpc.ClientConn, error) { return rpc.Dial(toCart, metrics, options...) }
 		}
 		cart, err := dial(addrs(s.carts))
 		if err != nil {

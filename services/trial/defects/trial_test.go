@@ -32,6 +32,10 @@ type trial struct {
 	// gateway, and that to every so many-th script between Redis and cart; every
 	// so many-th call for a merge is broken off under way. 0 is none.
 	lostAnswers, lostScripts, brokenMerges int64
+	// So many calls to each cart replica are under way before others wait to go
+	// together, 0 has each go by itself; the answer to every so many-th batch gets
+	// lost, 0 is none.
+	batches, lostBatches int64
 	// faults happens while there is traffic.
 	faults func(*stage) error
 }
@@ -67,8 +71,8 @@ func (s *stage) fault(class history.Class, kind, target string, do func() error)
 // calls are what happens to the gateways' calls to the carts while it is rough.
 type calls struct {
 	trial
-	rough           atomic.Bool
-	changes, merges atomic.Int64
+	rough                    atomic.Bool
+	changes, merges, batched atomic.Int64
 }
 
 var errBroken = status.Error(codes.Unavailable, "the connection broke")
@@ -91,6 +95,15 @@ func (c *calls) strike(ctx context.Context, method string, req, reply any, conn 
 	}
 	err := invoke(ctx, method, req, reply, conn, opts...)
 	if err == nil && c.lostAnswers > 0 && c.changes.Add(1)%c.lostAnswers == 0 {
+		return errBroken
+	}
+	return err
+}
+
+// loseBatch is strike for batches, which are under the calls.
+func (c *calls) loseBatch(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := invoke(ctx, method, req, reply, conn, opts...)
+	if err == nil && c.rough.Load() && c.lostBatches > 0 && path.Base(method) == "Batch" && c.batched.Add(1)%c.lostBatches == 0 {
 		return errBroken
 	}
 	return err
@@ -167,7 +180,7 @@ func (s *shop) trouble(on *stage, tr trial) error {
 	for begun := time.Now(); on.traffic.Live().Changes < warmChanges && time.Since(begun) < tr.length/2; {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if tr.lostAnswers+tr.brokenMerges+tr.lostScripts > 0 {
+	if tr.lostAnswers+tr.brokenMerges+tr.lostScripts+tr.lostBatches > 0 {
 		if err := on.fault(history.Outage, "lost-answers", "cart", func() error {
 			s.calls.rough.Store(true)
 			s.wire.every.Store(tr.lostScripts)
