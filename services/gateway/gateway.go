@@ -69,7 +69,7 @@ type Settings struct {
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
 	// CartBatches is how many calls to each cart replica may be under way before
 	// others wait to go together; 0 has each go by itself.
-	CartBatches int `env:"CART_BATCHES" envDefault:"2"`
+	CartBatches int `env:"CART_BATCHES" envDefault:"1"`
 }
 
 // Base returns the settings that every service has.
