@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os/exec"
 	"slices"
@@ -21,12 +22,13 @@ import (
 func parts() []part {
 	return []part{
 		{"add", "an add, the full path against direct", (*run).adds},
+		{"plain", "an add, each call to a cart by itself, against direct", (*run).plainAdds},
 		{"read", "a read, the full path against direct", (*run).reads},
 		{"always", "an add with every change on disk before its answer", (*run).durableAdds},
 		{"naive", "an add against GET, change, SET, at 1 and at 500 lines", (*run).naives},
 		{"size", "an add at 500 lines against one at 1 line", (*run).sizes},
 		{"half", "latency at half of each one's own maximum", (*run).halves},
-		{"steady", "latency at 2,000 requests a second", (*run).steady},
+		{"steady", "latency at 2,000 requests a second, against each call by itself and against direct", (*run).steady},
 		{"lone", "a lone request", (*run).lone},
 		{"kill", "latency while a replica is killed every 5 s", (*run).kills},
 		{"lost", "100 parallel adds to one new cart", (*run).lostUpdates},
@@ -58,6 +60,32 @@ func (r *run) adds(ctx context.Context) error {
 	allocations := c.of(func(r Round) float64 { return r.A.Mallocs[local.Gateway] })
 	r.counted("Allocations of the gateway for an add", allocations.Median, 60, "", "on 64 connections")
 	return nil
+}
+
+// openPlain is the shop without coalescing: each call to a cart goes by itself.
+func (r *run) openPlain(ctx context.Context) (*shop, error) {
+	return r.openShop(ctx, "plain shop", 1, 1, 1, map[string][]string{local.Gateway: {"COATCHECK_CART_BATCHES=0"}})
+}
+
+// plainAdds is what coalescing is worth.
+func (r *run) plainAdds(ctx context.Context) error {
+	s, err := r.openPlain(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	a, err := r.closed(ctx, "plain shop, add", s.site, 3, false, false)
+	if err != nil {
+		return err
+	}
+	b, err := r.closed(ctx, "direct, add, beside the plain shop", r.direct, 3, false, false)
+	if err != nil {
+		return err
+	}
+	if _, err := r.compare(ctx, "plain", "Add, carts of 3 lines, without coalescing", a, b); err != nil {
+		return err
+	}
+	return r.settle(ctx, a.load.carts)
 }
 
 func (r *run) reads(ctx context.Context) error {
@@ -184,17 +212,42 @@ func (r *run) found(key string) *Comparison {
 }
 
 func (r *run) steady(ctx context.Context) error {
+	plain, err := r.openPlain(ctx)
+	if err != nil {
+		return err
+	}
+	defer plain.close()
 	a, err := r.closed(ctx, "shop at 2,000/s", r.shop.site, 3, false, false)
 	if err != nil {
 		return err
 	}
-	b, err := r.closed(ctx, "direct at 2,000/s", r.direct, 3, false, false)
-	if err != nil {
-		return err
+	for _, tt := range []struct {
+		key   string
+		other *site
+	}{{"steady", plain.site}, {"steady-direct", r.direct}} {
+		b, err := r.closed(ctx, tt.other.name+" at 2,000/s", tt.other, 3, false, false)
+		if err != nil {
+			return err
+		}
+		a.load.rate, b.load.rate = 2000, 2000
+		c, err := r.compare(ctx, tt.key, "Open loop at 2,000 requests a second", a, b)
+		if err != nil {
+			return err
+		}
+		if tt.other == plain.site {
+			r.figure(c, "p99 at 2,000 requests a second, against each call by itself", c.P99(), 1, false, " ×", "")
+			if err := r.settle(ctx, b.load.carts); err != nil {
+				return err
+			}
+		}
 	}
-	a.load.rate, b.load.rate = 2000, 2000
-	_, err = r.compare(ctx, "steady", "Open loop at 2,000 requests a second", a, b)
-	return err
+	return nil
+}
+
+// settle takes carts out of the last audit, whose site is about to close, and reads them now.
+func (r *run) settle(ctx context.Context, c *carts) error {
+	maps.DeleteFunc(r.made, func(_ string, made *carts) bool { return made == c })
+	return c.whole(ctx)
 }
 
 func (r *run) lone(ctx context.Context) error {
