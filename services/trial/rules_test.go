@@ -129,3 +129,24 @@ func TestPinned(t *testing.T) {
 		}
 	}
 }
+
+// TestSecurityTests: the tests that .github/SECURITY.md names are there.
+func TestSecurityTests(t *testing.T) {
+	tests := map[string]bool{}
+	for _, file := range tracked(t) {
+		if strings.HasSuffix(file, "_test.go") || strings.Contains(file, "storetest/") {
+			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(read(t, file), -1) {
+				tests[m[1]] = true
+			}
+		}
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)").FindAllStringSubmatch(read(t, ".github/SECURITY.md"), -1)
+	if len(named) < 40 {
+		t.Fatalf("only %d tests are named", len(named))
+	}
+	for _, m := range named {
+		if !tests[m[1]] {
+			t.Errorf("there is no %s", m[1])
+		}
+	}
+}
