@@ -246,6 +246,10 @@ func (s *site) commands(ctx context.Context) (map[string]float64, error) {
 			all[name] = n
 		}
 	}
+	// By a script with this one command auth looks how far the log of revocations
+	// has come, whoever asks anything.
+	all["evalsha"] -= all["xrevrange"]
+	delete(all, "xrevrange")
 	return all, nil
 }
 
