@@ -46,6 +46,7 @@ func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
 // TestAllocationsOfACartRequest bounds what decoding an add and encoding a cart
 // allocate: both lie on the way of every request.
 func TestAllocationsOfACartRequest(t *testing.T) {
+	costs(t)
 	r, rewind := adding()
 	decoding := testing.AllocsPerRun(1000, func() {
 		rewind()

@@ -255,6 +255,7 @@ func TestRetryAfterIsWhatAuthSays(t *testing.T) {
 
 // TestCountIsCheap: to count a request takes less than 500 ns and no memory.
 func TestCountIsCheap(t *testing.T) {
+	costs(t)
 	l, _ := testLimits(1_000_000, 1_000_000)
 	r, p := &http.Request{RemoteAddr: "192.0.2.1:5000"}, proxies{netip.MustParsePrefix("10.0.0.0/8")}
 	now := time.Now()
