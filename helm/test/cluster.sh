@@ -122,9 +122,9 @@ pods=$(revisions) signing=$(keys | head -1)
 for run in one two; do
   k create job "rotate-$run" --from=cronjob/shop-coatcheck-key-rotation > /dev/null
   k wait --for=condition=complete "job/rotate-$run" --timeout=3m > /dev/null || fail "the job does not end: $(k logs "job/rotate-$run")"
+  first=${second:-} second=$(k logs "job/rotate-$run") # the CronJob keeps one job
 done
 rotated=$(date +%s)
-first=$(k logs job/rotate-one) second=$(k logs job/rotate-two) # the jobs go soon
 [[ $second = "Nothing to do"* ]] || fail "a second rotation says $second"
 known 3
 [[ $(keys | head -1) = "$signing" ]] || fail "the new key signs before all know it"
