@@ -14,6 +14,11 @@ import (
 //go:embed page.html
 var pageHTML string
 
+// Colours is the style sheet with the colours of a trial's pages, light and dark.
+//
+//go:embed colours.css
+var Colours string
+
 //go:embed page.css
 var pageCSS string
 
@@ -68,7 +73,7 @@ func writePage(w io.Writer, c *counts, t *twin) error {
 	}
 	tl := newTimeline(c, t)
 	p := page{
-		twin: t, CSS: template.CSS(pageCSS), Script: template.JS(pageJS), Series: tl.series(),
+		twin: t, CSS: template.CSS(Colours + pageCSS), Script: template.JS(pageJS), Series: tl.series(),
 		Symbol: map[Verdict]string{Pass: "✓", Fail: "✕"}[t.Verdict], Facts: facts(t), Cards: cards(t), Panels: tl.panels(), Ticks: tl.ticks(),
 		Groups: []groups{{"By kind of request", t.Kinds}, {"By protocol", t.Protocols}},
 	}

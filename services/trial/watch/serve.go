@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"coatcheck/trial/report"
 )
 
 const (
@@ -91,9 +93,10 @@ func (s *Server) handler() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(s.watch.Collector())
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.file("index.html"))
-	for _, name := range []string{"page.css", "page.js"} {
-		mux.HandleFunc("GET /"+name, s.file(name))
+	mux.HandleFunc("GET /colours.css", file("colours.css", []byte(report.Colours)))
+	for name, path := range map[string]string{"index.html": "/{$}", "page.css": "/page.css", "page.js": "/page.js"} {
+		content, _ := pageFiles.ReadFile("page/" + name) // embedded, so it is there
+		mux.HandleFunc("GET "+path, file(name, content))
 	}
 	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("GET /dashboards/{name}", s.dashboard)
@@ -108,14 +111,9 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-func (s *Server) file(name string) http.HandlerFunc {
+func file(name string, content []byte) http.HandlerFunc {
 	types := map[string]string{".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 	return func(w http.ResponseWriter, r *http.Request) {
-		content, err := pageFiles.ReadFile("page/" + name)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
 		w.Header().Set("Content-Type", types[filepath.Ext(name)]+"; charset=utf-8")
 		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
 	}
