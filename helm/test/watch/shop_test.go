@@ -172,7 +172,11 @@ func open(t *testing.T, trial string) (*local.Shop, *fault.Network) {
 	shop, err := local.Start(local.Options{
 		State: filepath.Join(t.TempDir(), "shop"), Bin: filepath.Join(repository, ".bin"), Watch: chart, Trial: trial,
 		Gateways: 3, Auths: 3, Carts: 3, Spares: 1, RestartDelay: 300 * time.Millisecond, Through: network.Through,
-		Env: map[string][]string{local.Auth: {"COATCHECK_MAX_PASSWORD_HASHES=1"}},
+		Env: map[string][]string{
+			local.Auth: {"COATCHECK_MAX_PASSWORD_HASHES=1"},
+			// So few customers would seldom wait for one of sixteen connections in vain.
+			local.Cart: {"COATCHECK_REDIS_POOL_SIZE=1"},
+		},
 	})
 	if err != nil {
 		t.Fatalf("%v\nmake test-dashboards builds what it needs", err)
