@@ -40,6 +40,10 @@ const (
 	// address and port is sent after it, and no server gets to see it. Clients of many
 	// addresses hardly notice; a trial's, that all have one, meet it for a minute.
 	halfOpen = 2 * time.Minute
+	// backlog is how much longer than check.Limits.Settle requests of an outage may
+	// be under way: 5 s each, with all their attempts. On a cluster that shares its
+	// cores with its clients these wait for one another until then.
+	backlog = 3 * time.Second
 )
 
 func classOf(part string) history.Class {
@@ -131,7 +135,13 @@ func (c *Cluster) takePod(ctx context.Context, p *plan, h *Happening) error {
 		if err := c.replaced(ctx, func(now Pod) bool { return !before[now.UID] }, pod.Part); err != nil {
 			return err
 		}
-		return c.gone(ctx, func(now Pod) bool { return now.UID == pod.UID })
+		if err := c.gone(ctx, func(now Pod) bool { return now.UID == pod.UID }); err != nil {
+			return err
+		}
+		if h.Class == history.Outage {
+			pause(ctx, backlog)
+		}
+		return nil
 	}
 	var err error
 	switch h.Kind {

@@ -100,7 +100,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "pods-redis", About: "on a cluster: the pod of Redis is deleted five times",
-			Length: 90 * time.Second, Rate: 190, LeastFaults: 5, LeastChanges: 8_000, Ends: true, Cluster: true,
+			Length: 90 * time.Second, Rate: 120, LeastFaults: 5, LeastChanges: 5_000, Ends: true, Cluster: true,
 		},
 		{
 			Name: "scale", About: "on a cluster: no fault, but enough load to have autoscalers work",
