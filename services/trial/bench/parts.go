@@ -23,6 +23,8 @@ func parts() []part {
 	return []part{
 		{"add", "an add, the full path against direct", (*run).adds},
 		{"plain", "an add, each call to a cart by itself, against direct", (*run).plainAdds},
+		{"batches", "an add with two batches under way to a cart replica, against one", (*run).moreBatches},
+		{"observed", "an add with traces and log lines, against none", (*run).observed},
 		{"read", "a read, the full path against direct", (*run).reads},
 		{"always", "an add with every change on disk before its answer", (*run).durableAdds},
 		{"naive", "an add against GET, change, SET, at 1 and at 500 lines", (*run).naives},
@@ -60,32 +62,6 @@ func (r *run) adds(ctx context.Context) error {
 	allocations := c.of(func(r Round) float64 { return r.A.Mallocs[local.Gateway] })
 	r.counted("Allocations of the gateway for an add", allocations.Median, 60, "", "on 64 connections")
 	return nil
-}
-
-// openPlain is the shop without coalescing: each call to a cart goes by itself.
-func (r *run) openPlain(ctx context.Context) (*shop, error) {
-	return r.openShop(ctx, "plain shop", 1, 1, 1, map[string][]string{local.Gateway: {"COATCHECK_CART_BATCHES=0"}})
-}
-
-// plainAdds is what coalescing is worth.
-func (r *run) plainAdds(ctx context.Context) error {
-	s, err := r.openPlain(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	a, err := r.closed(ctx, "plain shop, add", s.site, 3, false, false)
-	if err != nil {
-		return err
-	}
-	b, err := r.closed(ctx, "direct, add, beside the plain shop", r.direct, 3, false, false)
-	if err != nil {
-		return err
-	}
-	if _, err := r.compare(ctx, "plain", "Add, carts of 3 lines, without coalescing", a, b); err != nil {
-		return err
-	}
-	return r.settle(ctx, a.load.carts)
 }
 
 func (r *run) reads(ctx context.Context) error {
