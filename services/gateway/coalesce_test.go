@@ -63,13 +63,6 @@ func (f *fakeCart) operation(ctx context.Context, op *cartv1.Operation) (*cartv1
 	return nil, fault.New(fault.Invalid, "invalid_operation", "No operation.")
 }
 
-// coalescing are settings with room for one call at each replica.
-func coalescing() Settings {
-	s := testSettings()
-	s.CartBatches = 1
-	return s
-}
-
 // gate holds calls of a kind until it is opened.
 type gate struct {
 	held   chan struct{} // one for each call that is held
@@ -142,7 +135,7 @@ func crowd(t *testing.T, settings Settings, n int) (s *shop, g *gate, all []*cli
 
 // TestCallsThatWaitGoTogether: and each is answered as if it had gone by itself.
 func TestCallsThatWaitGoTogether(t *testing.T) {
-	s, g, all, first := crowd(t, coalescing(), 20)
+	s, g, all, first := crowd(t, testSettings(), 20)
 	before := s.cartStore.count("Batch")
 	var rest sync.WaitGroup
 	for i, c := range all {
@@ -184,7 +177,7 @@ func TestCallsThatWaitGoTogether(t *testing.T) {
 
 // TestLoneCallsGoByThemselves: without company there is no batch.
 func TestLoneCallsGoByThemselves(t *testing.T) {
-	s := newShopWith(t, coalescing(), 2)
+	s := newShopWith(t, testSettings(), 2)
 	c := s.warm(t)
 	for range 20 {
 		c.want(200, "", "POST", "/v1/cart/items", addMugs)
@@ -198,7 +191,7 @@ func TestLoneCallsGoByThemselves(t *testing.T) {
 // TestCallThatGivesUpInCompany: a client that goes away, and a time that is up,
 // take nothing from the others, in the queue or in the batch.
 func TestCallThatGivesUpInCompany(t *testing.T) {
-	s, g, all, first := crowd(t, coalescing(), 6)
+	s, g, all, first := crowd(t, testSettings(), 6)
 	batch := newGate()
 	s.fakeCarts[0].before = func(ctx ctx, call string, req any) error {
 		if call == "Batch" {
@@ -267,7 +260,7 @@ func TestRoomOfOneWhoGaveUp(t *testing.T) {
 // TestDeadlineOfOneInCompany: a request that has little time left is answered
 // when that is over, whatever its batch does.
 func TestDeadlineOfOneInCompany(t *testing.T) {
-	s, g, all, first := crowd(t, coalescing(), 4)
+	s, g, all, first := crowd(t, testSettings(), 4)
 	var left sync.Map
 	s.fakeCarts[0].before = func(ctx ctx, call string, req any) error {
 		if r, ok := req.(*cartv1.BatchRequest); ok {
@@ -308,7 +301,7 @@ func TestDeadlineOfOneInCompany(t *testing.T) {
 // TestStoppedReplicaInCompany: what is sent to a replica that stops goes elsewhere
 // when its time is up, each call under its own key, and the others go on.
 func TestStoppedReplicaInCompany(t *testing.T) {
-	s := newShopWith(t, coalescing(), 3)
+	s := newShopWith(t, testSettings(), 3)
 	s.warm(t)
 	all := s.guests(t, 12)
 	s.fakeCarts[0].before = func(ctx ctx, _ string, _ any) error { <-ctx.Done(); return ctx.Err() }
@@ -346,7 +339,7 @@ func TestStoppedReplicaInCompany(t *testing.T) {
 
 // TestReplicaThatDiesUnderABatch: its calls are tried elsewhere, one by one.
 func TestReplicaThatDiesUnderABatch(t *testing.T) {
-	s := newShopWith(t, coalescing(), 2)
+	s := newShopWith(t, testSettings(), 2)
 	s.warm(t)
 	all := s.guests(t, 40)
 	var once sync.Once
@@ -393,7 +386,7 @@ func TestReplicaThatDiesUnderABatch(t *testing.T) {
 // TestQueueIsBounded: who would wait too long is told so at once, and is not
 // tried again.
 func TestQueueIsBounded(t *testing.T) {
-	settings := coalescing()
+	settings := testSettings()
 	settings.MaxInFlight = maxWaiting + 100
 	s, g, all, first := crowd(t, settings, 8)
 	var rest sync.WaitGroup
@@ -419,7 +412,7 @@ func TestQueueIsBounded(t *testing.T) {
 func TestApartAndOlderReplicas(t *testing.T) {
 	for name, older := range map[string]bool{"an operation that takes more": false, "a replica of an older release": true} {
 		t.Run(name, func(t *testing.T) {
-			s, g, all, first := crowd(t, coalescing(), 6)
+			s, g, all, first := crowd(t, testSettings(), 6)
 			s.fakeCarts[0].noBatches = older
 			s.fakeCarts[0].apart = func(op *cartv1.Operation) bool { return op.GetAddItems().GetIdempotencyKey() == "apart" }
 			var rest sync.WaitGroup
@@ -447,7 +440,7 @@ func TestApartAndOlderReplicas(t *testing.T) {
 
 // TestReplicaThatDrainsInCompany: no call fails, and none is even tried again.
 func TestReplicaThatDrainsInCompany(t *testing.T) {
-	s := newShopWith(t, coalescing(), 3)
+	s := newShopWith(t, testSettings(), 3)
 	s.warm(t)
 	all := s.guests(t, 12)
 	for _, f := range s.fakeCarts {

@@ -59,88 +59,93 @@ func (s *shop) warm(t *testing.T) *client {
 }
 
 func TestReplicaThatDiesMidCall(t *testing.T) {
-	s := newShopWith(t, testSettings(), 2)
-	c := s.warm(t)
-	var seen tries
-	var once sync.Once
-	for i := range s.fakeCarts {
-		s.fakeCarts[i].before = func(ctx ctx, call string, req any) error {
-			seen.add(i, req)
-			died := false
-			once.Do(func() {
-				died = true
-				go s.cartRPC[i].Close()
-				<-ctx.Done()
-			})
-			if died {
-				return unavailable
+	eachWay(t, func(t *testing.T, settings Settings) {
+		s := newShopWith(t, settings, 2)
+		c := s.warm(t)
+		var seen tries
+		var once sync.Once
+		for i := range s.fakeCarts {
+			s.fakeCarts[i].before = func(ctx ctx, call string, req any) error {
+				seen.add(i, req)
+				died := false
+				once.Do(func() {
+					died = true
+					go s.cartRPC[i].Close()
+					<-ctx.Done()
+				})
+				if died {
+					return unavailable
+				}
+				return nil
 			}
-			return nil
 		}
-	}
-	got := c.want(200, "", "POST", "/v1/cart/items", addMugs)
-	if len(seen.seen) != 2 || seen.seen[0][0] == seen.seen[1][0] || got.json(t)["version"] != 1.0 {
-		t.Errorf("tries %q, answer %s", seen.seen, got.body)
-	}
-	seen.oneKey(t)
-	if got := testutil.ToFloat64(s.metrics.retries.WithLabelValues("cart")); got != 1 {
-		t.Errorf("%v retries counted", got)
-	}
+		got := c.want(200, "", "POST", "/v1/cart/items", addMugs)
+		if len(seen.seen) != 2 || seen.seen[0][0] == seen.seen[1][0] || got.json(t)["version"] != 1.0 {
+			t.Errorf("tries %q, answer %s", seen.seen, got.body)
+		}
+		seen.oneKey(t)
+		if got := testutil.ToFloat64(s.metrics.retries.WithLabelValues("cart")); got != 1 {
+			t.Errorf("%v retries counted", got)
+		}
+	})
 }
 
 // The outcome of the first try is unknown to the gateway; here it was applied.
 func TestAnswerThatIsLost(t *testing.T) {
-	s := newShopWith(t, testSettings(), 2)
-	c := s.warm(t)
-	var once sync.Once
-	for _, f := range s.fakeCarts {
-		f.before = func(ctx ctx, call string, req any) (err error) {
-			once.Do(func() {
-				r := req.(*cartv1.AddItemsRequest)
-				quiet := &fakeCart{cartStore: f.cartStore}
-				_, _ = quiet.AddItems(ctx, r)
-				err = unavailable
-			})
-			return err
+	eachWay(t, func(t *testing.T, settings Settings) {
+		s := newShopWith(t, settings, 2)
+		c := s.warm(t)
+		var once sync.Once
+		for _, f := range s.fakeCarts {
+			f.before = func(ctx ctx, call string, req any) (err error) {
+				once.Do(func() {
+					r := req.(*cartv1.AddItemsRequest)
+					quiet := &fakeCart{cartStore: f.cartStore}
+					_, _ = quiet.AddItems(ctx, r)
+					err = unavailable
+				})
+				return err
+			}
 		}
-	}
-	got := c.want(200, "", "POST", "/v1/cart/items", addMugs)
-	if got.json(t)["version"] != 1.0 || got.Get("Idempotency-Replayed") != "true" {
-		t.Errorf("applied twice: %s", got.body)
-	}
+		got := c.want(200, "", "POST", "/v1/cart/items", addMugs)
+		if got.json(t)["version"] != 1.0 || got.Get("Idempotency-Replayed") != "true" {
+			t.Errorf("applied twice: %s", got.body)
+		}
+	})
 }
 
 func TestReplicaThatStalls(t *testing.T) {
-	settings := testSettings()
-	settings.TryTimeout = 100 * time.Millisecond
-	s := newShopWith(t, settings, 2)
-	c := s.warm(t)
-	var seen tries
-	for i := range s.fakeCarts {
-		s.fakeCarts[i].before = func(ctx ctx, call string, req any) error {
-			seen.add(i, req)
-			if i == 0 {
-				<-ctx.Done()
-				return ctx.Err()
+	eachWay(t, func(t *testing.T, settings Settings) {
+		settings.TryTimeout = 100 * time.Millisecond
+		s := newShopWith(t, settings, 2)
+		c := s.warm(t)
+		var seen tries
+		for i := range s.fakeCarts {
+			s.fakeCarts[i].before = func(ctx ctx, call string, req any) error {
+				seen.add(i, req)
+				if i == 0 {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return nil
 			}
-			return nil
 		}
-	}
-	for len(seen.seen) < 10 && !slices.ContainsFunc(seen.seen, func(s string) bool { return s[0] == '0' }) {
-		seen.seen = nil
-		started := time.Now()
-		got := c.want(200, "", "DELETE", "/v1/cart", "")
-		if got.Get("Served-By-Cart") != "cart-2" {
-			t.Errorf("served by %s", got.Get("Served-By-Cart"))
+		for len(seen.seen) < 10 && !slices.ContainsFunc(seen.seen, func(s string) bool { return s[0] == '0' }) {
+			seen.seen = nil
+			started := time.Now()
+			got := c.want(200, "", "DELETE", "/v1/cart", "")
+			if got.Get("Served-By-Cart") != "cart-2" {
+				t.Errorf("served by %s", got.Get("Served-By-Cart"))
+			}
+			if took := time.Since(started); took > 500*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
 		}
-		if took := time.Since(started); took > 500*time.Millisecond {
-			t.Errorf("took %v", took)
+		if len(seen.seen) != 2 || seen.seen[1][0] != '1' {
+			t.Errorf("tries %q", seen.seen)
 		}
-	}
-	if len(seen.seen) != 2 || seen.seen[1][0] != '1' {
-		t.Errorf("tries %q", seen.seen)
-	}
-	seen.oneKey(t)
+		seen.oneKey(t)
+	})
 }
 
 // A try that did not answer may have registered the user: that another one was
@@ -203,57 +208,62 @@ func TestSlowPasswordIsAskedOnce(t *testing.T) {
 }
 
 func TestThreeTriesAtMost(t *testing.T) {
-	s := newShop(t)
-	c := s.warm(t)
-	var seen tries
-	s.fakeCarts[0].before = func(_ ctx, _ string, req any) error {
-		seen.add(0, req)
-		return unavailable
-	}
-	started := time.Now()
-	got := c.want(503, "store_unavailable", "POST", "/v1/cart/items", addMugs, "Idempotency-Key: mine")
-	if len(seen.seen) != 3 || seen.seen[0] != "0 mine" || got.Get("Retry-After") != "1" || got.Get("Served-By-Cart") != "cart-1" {
-		t.Errorf("tries %q, headers %v", seen.seen, got.Header)
-	}
-	seen.oneKey(t)
-	if took := time.Since(started); took < 2*minPause || took > 2*maxPause+200*time.Millisecond {
-		t.Errorf("took %v, pauses included", took)
-	}
+	eachWay(t, func(t *testing.T, settings Settings) {
+		s := newShopWith(t, settings, 1)
+		c := s.warm(t)
+		var seen tries
+		s.fakeCarts[0].before = func(_ ctx, _ string, req any) error {
+			seen.add(0, req)
+			return unavailable
+		}
+		started := time.Now()
+		got := c.want(503, "store_unavailable", "POST", "/v1/cart/items", addMugs, "Idempotency-Key: mine")
+		if len(seen.seen) != 3 || seen.seen[0] != "0 mine" || got.Get("Retry-After") != "1" || got.Get("Served-By-Cart") != "cart-1" {
+			t.Errorf("tries %q, headers %v", seen.seen, got.Header)
+		}
+		seen.oneKey(t)
+		if took := time.Since(started); took < 2*minPause || took > 2*maxPause+200*time.Millisecond {
+			t.Errorf("took %v, pauses included", took)
+		}
+	})
 }
 
 func TestOnlyWhatMayWorkIsTriedAgain(t *testing.T) {
-	s := newShop(t)
-	c := s.warm(t)
-	for kind := range fault.Unimplemented + 1 {
-		if kind == fault.Absent || kind == fault.Stale {
-			continue // no answer to this call, or one with a cart
+	eachWay(t, func(t *testing.T, settings Settings) {
+		s := newShopWith(t, settings, 1)
+		c := s.warm(t)
+		for kind := range fault.Unimplemented + 1 {
+			if kind == fault.Absent || kind == fault.Stale {
+				continue // no answer to this call, or one with a cart
+			}
+			before := s.cartStore.count("AddItems")
+			s.fakeCarts[0].before = failing("AddItems", fault.New(kind, "some_code", "x"))
+			c.do("POST", "/v1/cart/items", addMugs)
+			want := 1
+			if kind == fault.Unavailable {
+				want = 3
+			}
+			if got := s.cartStore.count("AddItems") - before; got != want {
+				t.Errorf("kind %d: %d tries, want %d", kind, got, want)
+			}
 		}
-		before := s.cartStore.count("AddItems")
-		s.fakeCarts[0].before = failing("AddItems", fault.New(kind, "some_code", "x"))
-		c.do("POST", "/v1/cart/items", addMugs)
-		want := 1
-		if kind == fault.Unavailable {
-			want = 3
-		}
-		if got := s.cartStore.count("AddItems") - before; got != want {
-			t.Errorf("kind %d: %d tries, want %d", kind, got, want)
-		}
-	}
+	})
 }
 
 func TestDeadlineOfTheRequestIsKept(t *testing.T) {
-	settings := testSettings()
-	settings.RequestTimeout, settings.TryTimeout = 250*time.Millisecond, 200*time.Millisecond
-	s := newShopWith(t, settings, 2)
-	c := s.warm(t)
-	for _, f := range s.fakeCarts {
-		f.before = func(ctx ctx, _ string, _ any) error { <-ctx.Done(); return ctx.Err() }
-	}
-	started := time.Now()
-	c.want(503, "", "DELETE", "/v1/cart", "")
-	if took := time.Since(started); took < 240*time.Millisecond || took > 400*time.Millisecond {
-		t.Errorf("took %v, want 250ms", took)
-	}
+	eachWay(t, func(t *testing.T, settings Settings) {
+		settings.RequestTimeout, settings.TryTimeout = 250*time.Millisecond, 200*time.Millisecond
+		s := newShopWith(t, settings, 2)
+		c := s.warm(t)
+		for _, f := range s.fakeCarts {
+			f.before = func(ctx ctx, _ string, _ any) error { <-ctx.Done(); return ctx.Err() }
+		}
+		started := time.Now()
+		c.want(503, "", "DELETE", "/v1/cart", "")
+		if took := time.Since(started); took < 240*time.Millisecond || took > 400*time.Millisecond {
+			t.Errorf("took %v, want 250ms", took)
+		}
+	})
 }
 
 func TestRegisterAndPasswordAreDrawnOnce(t *testing.T) {
@@ -289,14 +299,16 @@ func TestRegisterAndPasswordAreDrawnOnce(t *testing.T) {
 }
 
 func TestNoReplicaAtAll(t *testing.T) {
-	s := newShop(t)
-	c := s.warm(t)
-	s.cartRPC[0].Close()
-	started := time.Now()
-	c.want(503, "", "GET", "/v1/products", "")
-	if took := time.Since(started); took > 2500*time.Millisecond {
-		t.Errorf("took %v", took)
-	}
+	eachWay(t, func(t *testing.T, settings Settings) {
+		s := newShopWith(t, settings, 1)
+		c := s.warm(t)
+		s.cartRPC[0].Close()
+		started := time.Now()
+		c.want(503, "", "GET", "/v1/products", "")
+		if took := time.Since(started); took > 2500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
 }
 
 func TestBudget(t *testing.T) {
@@ -387,52 +399,56 @@ func TestBudgetRecovers(t *testing.T) {
 }
 
 func TestSpentBudget(t *testing.T) {
-	s := newShop(t)
-	c := s.warm(t)
-	s.fakeCarts[0].before = failing("ListProducts", unavailable)
-	for range 20 {
-		c.want(503, "store_unavailable", "GET", "/v1/products", "")
-	}
-	// 10 retries serve 5 calls; the other 15 have one try each.
-	if got := s.cartStore.count("ListProducts"); got != 30 {
-		t.Errorf("%d tries for 20 calls, want 30", got)
-	}
-	if retries, refused := testutil.ToFloat64(s.metrics.retries.WithLabelValues("cart")), testutil.ToFloat64(s.metrics.refused.WithLabelValues("cart")); retries != 10 || refused != 15 {
-		t.Errorf("%v retries and %v refused, want 10 and 15", retries, refused)
-	}
-	if got := testutil.ToFloat64(s.metrics.retries.WithLabelValues("auth")); got != 0 {
-		t.Errorf("auth paid for the cart: %v", got)
-	}
-	failed := 0
-	for _, second := range s.cartBackend.budget.seconds {
-		failed += second.failed
-	}
-	if failed != 30 {
-		t.Errorf("%d tries were seen to fail, want 30", failed)
-	}
+	eachWay(t, func(t *testing.T, settings Settings) {
+		s := newShopWith(t, settings, 1)
+		c := s.warm(t)
+		s.fakeCarts[0].before = failing("ListProducts", unavailable)
+		for range 20 {
+			c.want(503, "store_unavailable", "GET", "/v1/products", "")
+		}
+		// 10 retries serve 5 calls; the other 15 have one try each.
+		if got := s.cartStore.count("ListProducts"); got != 30 {
+			t.Errorf("%d tries for 20 calls, want 30", got)
+		}
+		if retries, refused := testutil.ToFloat64(s.metrics.retries.WithLabelValues("cart")), testutil.ToFloat64(s.metrics.refused.WithLabelValues("cart")); retries != 10 || refused != 15 {
+			t.Errorf("%v retries and %v refused, want 10 and 15", retries, refused)
+		}
+		if got := testutil.ToFloat64(s.metrics.retries.WithLabelValues("auth")); got != 0 {
+			t.Errorf("auth paid for the cart: %v", got)
+		}
+		failed := 0
+		for _, second := range s.cartBackend.budget.seconds {
+			failed += second.failed
+		}
+		if failed != 30 {
+			t.Errorf("%d tries were seen to fail, want 30", failed)
+		}
+	})
 }
 
 // Another call in between takes the turn of the replica that is next; still no
 // replica is asked twice while there is one that was not.
 func TestEachTryGoesToAnotherReplica(t *testing.T) {
-	s := newShopWith(t, testSettings(), 2)
-	c := s.warm(t)
-	var seen tries
-	for i := range s.fakeCarts {
-		s.fakeCarts[i].before = func(_ ctx, call string, req any) error {
-			if call != "AddItems" {
-				return nil
+	eachWay(t, func(t *testing.T, settings Settings) {
+		s := newShopWith(t, settings, 2)
+		c := s.warm(t)
+		var seen tries
+		for i := range s.fakeCarts {
+			s.fakeCarts[i].before = func(_ ctx, call string, req any) error {
+				if call != "AddItems" {
+					return nil
+				}
+				seen.add(i, req)
+				if len(seen.seen) > 1 {
+					return nil
+				}
+				s.client(t).want(200, "", "GET", "/v1/products", "")
+				return unavailable
 			}
-			seen.add(i, req)
-			if len(seen.seen) > 1 {
-				return nil
-			}
-			s.client(t).want(200, "", "GET", "/v1/products", "")
-			return unavailable
 		}
-	}
-	c.want(200, "", "POST", "/v1/cart/items", addMugs)
-	if len(seen.seen) != 2 || seen.seen[0][0] == seen.seen[1][0] {
-		t.Errorf("tries %q", seen.seen)
-	}
+		c.want(200, "", "POST", "/v1/cart/items", addMugs)
+		if len(seen.seen) != 2 || seen.seen[0][0] == seen.seen[1][0] {
+			t.Errorf("tries %q", seen.seen)
+		}
+	})
 }

@@ -66,6 +66,20 @@ func testSettings() Settings {
 		MaxInFlight:    64,
 		RequestTimeout: 2 * time.Second,
 		TryTimeout:     600 * time.Millisecond,
+		CartBatches:    1,
+	}
+}
+
+// eachWay runs a test with calls to the cart service that are coalesced, as a shop
+// has it unless it is told otherwise, and with each going by itself.
+func eachWay(t *testing.T, test func(*testing.T, Settings)) {
+	t.Helper()
+	for name, batches := range map[string]int{"coalesced": 1, "each by itself": 0} {
+		t.Run(name, func(t *testing.T) {
+			settings := testSettings()
+			settings.CartBatches = batches
+			test(t, settings)
+		})
 	}
 }
 
