@@ -188,6 +188,29 @@ func TestLoneCallsGoByThemselves(t *testing.T) {
 	}
 }
 
+// TestLoneCallsGoWhereNoneIs: a call goes to a replica that has the fewest under way.
+func TestLoneCallsGoWhereNoneIs(t *testing.T) {
+	s := newShopWith(t, testSettings(), 2)
+	c := s.warm(t)
+	g := newGate()
+	for _, f := range s.fakeCarts {
+		f.before = g.hold("first")
+	}
+	busy := make(chan string, 1)
+	go func() {
+		busy <- s.client(t).want(200, "", "POST", "/v1/cart/items", addMugs, "Idempotency-Key: first").Get("Served-By-Cart")
+	}()
+	<-g.held
+	served := map[string]bool{}
+	for range 10 {
+		served[c.want(200, "", "GET", "/v1/cart", "").Get("Served-By-Cart")] = true
+	}
+	close(g.opened)
+	if where := <-busy; served[where] || len(served) != 1 {
+		t.Errorf("%s was busy, and %v answered", where, served)
+	}
+}
+
 // TestCallThatGivesUpInCompany: a client that goes away, and a time that is up,
 // take nothing from the others, in the queue or in the batch.
 func TestCallThatGivesUpInCompany(t *testing.T) {
