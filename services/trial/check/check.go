@@ -105,6 +105,7 @@ func passes() []pass {
 		{[]Result{{Check: "foreign", Of: "carts and orders shown"}}, (*judge).foreign},
 		{[]Result{{Check: "revoked", Of: "ended sessions shown again"}}, (*judge).revoked},
 		{[]Result{{Check: "reused", Of: "used refresh tokens shown again"}}, (*judge).reused},
+		{[]Result{{Check: "refused", Of: "answers to those who had not logged out"}}, (*judge).refused},
 		{[]Result{{Check: "hidden", Of: "attempts that must not fail"}}, (*judge).hidden},
 		{[]Result{{Check: "drained", Of: "attempts while gateways end in order"}}, (*judge).drained},
 		{[]Result{{Check: "logical", Of: "requests that must not fail"}}, (*judge).logical},

@@ -380,6 +380,30 @@ func TestFindings(t *testing.T) {
 			bad:  told().op(history.Tokens, "m").op(history.Refresh, "m").op(history.Refresh, "m").op(history.Reuse, "m"),
 			want: []string{"reused m: a refresh token that was used up was good for another at 0.007 s"},
 		},
+		"refused": {
+			check: "refused",
+			good: told().op(history.Read, "u").op(history.LogOut, "u", unknown, refused(401, "invalid_session")).op(history.LogIn, "u", refused(401, "wrong_credentials")).
+				op(history.LogOut, "u").op(history.Probe, "u", refused(401, "invalid_session")).op(history.Tokens, "m").op(history.Reuse, "m", refused(401, "invalid_grant")),
+			bad: told().fault("redis-kill", history.Outage, 0, 100).op(history.Read, "u", refused(401, "invalid_session")).op(history.LogOut, "u", refused(401, "invalid_session")).
+				op(history.Refresh, "m", unknown, refused(401, "invalid_grant")),
+			want: []string{
+				"refused m: refresh refused at 0.005 s with status 401 invalid_grant, though nobody had logged out",
+				"refused u: log-out refused at 0.003 s with status 401 invalid_session, though nobody had logged out",
+				"refused u: read refused at 0.001 s with status 401 invalid_session, though nobody had logged out",
+			},
+		},
+		"refused, by the cart": {
+			check: "refused",
+			good:  told().op(history.Add, "u", of("a1"), refused(422, "line_limit")).op(history.Add, "u", of("a1"), unknown),
+			bad:   told().op(history.Add, "u", of("a1"), refused(403, "wrong_ticket")),
+			want:  []string{"refused u: add refused at 0.001 s with status 403 wrong_ticket, though nobody had logged out"},
+		},
+		"refused, a guest": {
+			check: "refused",
+			good:  told().op(history.Read, "g").op(history.Add, "g", of("a1"), led(1)),
+			bad:   told().op(history.Read, "g").op(history.Add, "g", of("a1"), led(1), func(o *history.Op) { o.NewGuest = true }),
+			want:  []string{"refused g: add of a guest who was taken for a new one at 0.003 s"},
+		},
 		"a refresh that is refused": {
 			check: "logical",
 			good:  told().op(history.Tokens, "m").op(history.Refresh, "m").op(history.Reuse, "m", refused(401, "invalid_grant")).op(history.Probe, "m", refused(401, "invalid_token")),

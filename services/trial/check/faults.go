@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	"coatcheck/trial/history"
@@ -88,6 +89,34 @@ func (j *judge) reused() {
 		}
 		if j.looked("reused", 1); o.outcome == history.OK {
 			j.find("reused", o.cart, []*op{o}, "a refresh token that was used up was good for another at %s", at(o.answered))
+		}
+	}
+}
+
+// refused: nobody's ticket is refused before its session has ended, whatever is
+// on: neither by 401 or 403, nor, a guest's, by the ticket of a new guest.
+//
+// A log-out that was sent again is excused: the first attempt may have been the one.
+func (j *judge) refused() {
+	for _, o := range j.ops {
+		switch o.kind {
+		case history.Register, history.LogIn, history.Tokens: // by password
+			continue
+		case history.Probe, history.Reuse: // of what has ended
+			continue
+		case history.LogOut:
+			if o.retried() {
+				continue
+			}
+		}
+		if o.status == 0 || o.status >= 500 {
+			continue // for want of whom to ask, and not for the ticket
+		}
+		switch j.looked("refused", 1); {
+		case o.status == http.StatusUnauthorized || o.status == http.StatusForbidden:
+			j.find("refused", o.cart, []*op{o}, "%s refused at %s with status %d %s, though nobody had logged out", o.kind, at(o.answered), o.status, o.code)
+		case o.newGuest:
+			j.find("refused", o.cart, []*op{o}, "%s of a guest who was taken for a new one at %s", o.kind, at(o.answered))
 		}
 	}
 }

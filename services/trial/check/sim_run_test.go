@@ -59,6 +59,7 @@ func TestDefects(t *testing.T) {
 		"stale readings":      {"versions", "linearizable"},
 		"version used again":  {"versions"},
 		"token after log-out": {"revoked"},
+		"key dropped":         {"refused"},
 		"another's cart":      {"foreign"},
 		"no drain":            {"hidden", "drained"},
 		"no retry budget":     {"logical"},

@@ -202,6 +202,9 @@ func (s *sim) apply(op *history.Op, key int) simAnswer {
 		if c.moved {
 			return simAnswer{status: 409, code: "cart_moved"}
 		}
+		if s.defect == "key dropped" && s.chance(0.05) {
+			return simAnswer{status: 401, code: "invalid_session"}
+		}
 		if s.defect == "stale readings" && !op.Last && s.chance(0.3) {
 			for _, p := range c.past {
 				if p.until > s.now-20*ms {

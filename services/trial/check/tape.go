@@ -82,6 +82,7 @@ type op struct {
 	unique, last bool
 	replayed     bool
 	alone        bool // on a connection of its own
+	newGuest     bool // whoever sent it was taken for a new guest
 	*rare
 }
 
@@ -234,7 +235,7 @@ func (t *tape) add(h *history.Op) {
 		kind: history.Kind(t.word(string(h.Kind))), outcome: history.Outcome(t.word(string(h.Outcome))),
 		sent: h.Sent, answered: h.Answered, lines: t.lines(h.Lines), shown: t.lines(h.Shown),
 		led: h.Version, saw: t.stamp(h.ETag), status: int16(h.Status),
-		shows: h.Shown != nil, unique: h.Unique, last: h.Last, replayed: h.Replayed, alone: h.Protocol == "new-connection", rare: &t.common,
+		shows: h.Shown != nil, unique: h.Unique, last: h.Last, replayed: h.Replayed, alone: h.Protocol == "new-connection", newGuest: h.NewGuest, rare: &t.common,
 	}
 	again := len(h.Attempts) > 1 || len(h.Attempts) == 1 && (h.Attempts[0].Status == 0 || h.Attempts[0].Status >= 500)
 	if h.From != "" || h.Code != "" || h.IfMatch != "" || len(h.Ordered) > 0 || again {

@@ -2,6 +2,7 @@ package defects
 
 import (
 	"cmp"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -113,6 +114,12 @@ func defects() []defect {
 			name: "refresh-without-reuse-detection", checks: []string{"reused"}, least: 4, alone: true,
 			trial:  trial{weights: guests, machines: 4, length: 4 * time.Second},
 			broken: double{users: newForgiving},
+		},
+		{
+			name: "old-key-dropped", checks: []string{"refused"}, least: 50,
+			trial:  trial{weights: guests, faults: rotateKeys},
+			sound:  double{asks: true, rotate: rotated},
+			broken: double{asks: true, rotate: newKeyAlone},
 		},
 	}
 	return append(all, traced()...)
@@ -285,6 +292,21 @@ func silence(s *stage) error {
 		time.Sleep(s.calls.length - 2*warmUp)
 		s.silent.Store(false)
 		return nil
+	})
+}
+
+// rotateKeys has auth sign by another key.
+func rotateKeys(s *stage) error {
+	return s.fault(history.Hidden, fault.Rotate, "auth", func() error {
+		keys, err := os.ReadFile(s.keys)
+		if err != nil {
+			return err
+		}
+		next, err := s.rotate(string(keys))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(s.keys, []byte(next), 0o600)
 	})
 }
 

@@ -3,6 +3,7 @@ package defects
 import (
 	"context"
 	"crypto/ed25519"
+	"encoding/pem"
 	"path"
 	"strconv"
 	"strings"
@@ -136,6 +137,21 @@ func (d *deaf) RecvMsg(m any) error {
 		news.Position, news.Complete = d.position, durationpb.New(time.Since(d.began))
 	}
 	return nil
+}
+
+// rotated is the next file of signing keys, as a shop has it whose last rotation
+// began as long ago as a new key waits: it signs within a second.
+func rotated(keys string) (string, error) {
+	next, _, err := auth.RotateKeys(keys, time.Now().Add(-auth.LeastLead), auth.LeastLead, time.Hour)
+	return next, err
+}
+
+// newKeyAlone is the same without the key before it, which has signed what is
+// shown yet.
+func newKeyAlone(keys string) (string, error) {
+	next, err := rotated(keys)
+	_, alone := pem.Decode([]byte(next)) // the one that signs comes first
+	return string(alone), err
 }
 
 // forgiving takes any refresh token of a session for the one that counts.

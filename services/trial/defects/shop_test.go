@@ -55,6 +55,8 @@ type double struct {
 	users      func(auth.Store, redis.UniversalClient) auth.Store // what an auth replica keeps users in
 	// batch is put before each batch of a gateway.
 	batch grpc.UnaryClientInterceptor
+	// rotate makes the next file of signing keys.
+	rotate func(keys string) (string, error)
 }
 
 // stock is what the cart service needs.
@@ -66,6 +68,8 @@ type stock interface {
 // shop is a whole one in this process, each replica behind a listener of its own.
 type shop struct {
 	auths, carts, gateways []*replica
+	keys                   string // the file of signing keys
+	rotate                 func(keys string) (string, error)
 
 	door      *door
 	wire      *wire // between carts and Redis
@@ -89,7 +93,7 @@ var settings = struct{ base, auth, cart, gateway []string }{
 // openShop returns when the shop serves; it closes when the test ends.
 func openShop(t *testing.T, tr trial, d double) *shop {
 	t.Helper()
-	s := &shop{calls: &calls{trial: tr}}
+	s := &shop{calls: &calls{trial: tr}, keys: filepath.Join(t.TempDir(), "keys.pem"), rotate: d.rotate}
 	s.startRedis(t, d)
 	s.auths = s.replicas(t, "auth", 1, s.auth(t, newWire(t, s.wire.network, s.wire.addr), d))
 	s.carts = s.replicas(t, "cart", 2, s.cart(t, tr, d))
@@ -177,13 +181,12 @@ func (s *shop) auth(t *testing.T, way net.Listener, d double) func(string) (chas
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := filepath.Join(t.TempDir(), "keys.pem")
-	if err := os.WriteFile(keys, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(s.keys, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return func(name string) (chassis.Service, error) {
 		set, err := load[auth.Settings](name, append(settings.auth,
-			"COATCHECK_SIGNING_KEYS_FILE="+keys, "COATCHECK_REDIS_ADDRS="+way.Addr().String())...)
+			"COATCHECK_SIGNING_KEYS_FILE="+s.keys, "COATCHECK_REDIS_ADDRS="+way.Addr().String())...)
 		if err != nil {
 			return chassis.Service{}, err
 		}
@@ -202,6 +205,11 @@ func (s *shop) auth(t *testing.T, way net.Listener, d double) func(string) (chas
 		following, stop := context.WithCancel(context.Background())
 		server.OnDrain = stop
 		go service.Follow(following)
+		go config.FollowFile(following, s.keys, set.SigningKeys.Reveal(), window, func(keys string) {
+			if err := service.ReloadKeys(keys); err != nil {
+				t.Errorf("the signing keys that came: %v", err)
+			}
+		})
 		return chassis.Service{
 			Settings: set.Settings, Log: nowhere, Registry: reg, Part: server,
 			Ready: func(ctx context.Context) error { return redisconn.Ping(ctx, rdb) },

@@ -29,6 +29,7 @@ const (
 	RedisStop = "redis-stop" // held down for 2 s
 	Cut       = "cut"        // nothing gets through between two roles
 	Slow      = "slow"       // everything takes longer between two roles
+	Rotate    = "rotate"     // of the signing keys: the next one is published, and signs 20 s later
 	Other     = "command"    // whatever a command of the user does
 )
 
@@ -49,6 +50,7 @@ type Shop interface {
 	Kill(name string, sig syscall.Signal) error
 	StopProcess(name string) error
 	StartProcess(name string) error
+	RotateKeys() (rotated bool, err error)
 	AwaitReady(ctx context.Context) error
 }
 

@@ -22,6 +22,8 @@ type fakeShop struct {
 	list  []local.Process
 	said  []string
 	stays bool // what is ended does not come back
+
+	signsAt time.Time // when the last key that was made comes to sign
 }
 
 func newShop(replicas, spares int) *fakeShop {
@@ -94,6 +96,15 @@ func (s *fakeShop) StartProcess(name string) error {
 	return s.set(name, local.Running)
 }
 
+func (s *fakeShop) RotateKeys() (bool, error) {
+	if time.Now().Before(s.signsAt) {
+		return false, nil
+	}
+	s.say("new", "key")
+	s.signsAt = time.Now().Add(20 * time.Second)
+	return true, nil
+}
+
 func (s *fakeShop) AwaitReady(ctx context.Context) error {
 	s.say("whole", "")
 	return ctx.Err()
@@ -122,6 +133,7 @@ func TestProcessFaults(t *testing.T) {
 			"down gateway-1, up gateway-1, whole, down gateway-2, up gateway-2, whole, down gateway-3, up gateway-3, whole", history.Gateway, Roll, 0},
 		"kill -STOP auth-1 for 5s": {func(s *fakeShop) Fault { return freeze(s.process("auth-1")) },
 			"stopped (signal) auth-1, continued auth-1, whole", history.Hidden, Stop, 5 * time.Second},
+		"rotation of the signing keys": {func(s *fakeShop) Fault { return rotate() }, "new key, whole", history.Hidden, Rotate, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -144,6 +156,26 @@ func TestProcessFaults(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRotationWaits: a key that does not sign yet is not followed by another.
+func TestRotationWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shop := newShop(3, 0)
+		began := time.Now()
+		for range 2 {
+			if err := rotate().Inject(t.Context(), Env{Shop: shop}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took < 20*time.Second || took > 21*time.Second || len(shop.said) != 4 {
+			t.Errorf("after %v the shop was told %q", took, shop.said)
+		}
+		shop.signsAt = time.Now().Add(2 * Bound)
+		if err := rotate().Inject(t.Context(), Env{Shop: shop}); err == nil {
+			t.Error("a key that never comes to sign is no error")
+		}
+	})
 }
 
 // TestNeverTheLast: with one replica left, nothing that would take it is done.

@@ -158,6 +158,28 @@ func redisDown() Fault {
 	}
 }
 
+// rotate gives the shop its next signing key, once the one before it has come to
+// sign. That is over at once, so that others are hit before the new key signs.
+func rotate() Fault {
+	return Fault{
+		Name: "rotation of the signing keys", Kind: Rotate, Target: local.Auth, Class: history.Hidden, Takes: time.Second, Gap: settle,
+		inject: func(ctx context.Context, env Env) error {
+			for {
+				rotated, err := env.Shop.RotateKeys()
+				if err != nil {
+					return err
+				}
+				if rotated {
+					return env.Shop.AwaitReady(ctx)
+				}
+				if !pause(ctx, lookEvery) {
+					return errors.New("the key before it does not come to sign")
+				}
+			}
+		},
+	}
+}
+
 var errLast = errors.New("it is the last running replica of its role")
 
 func find(shop Shop, name string) (local.Process, error) {

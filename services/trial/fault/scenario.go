@@ -79,6 +79,10 @@ func Scenarios() []Scenario {
 			Length: time.Minute, Rate: 300, LeastFaults: 12, LeastChanges: 12_000, KillsNothing: true, Spares: 1, faults: forever(rolling),
 		},
 		{
+			Name: "rotation", About: "the signing keys are rotated every 20 s or so while gateway, auth and cart are killed, at least 500 times",
+			Length: 13 * time.Minute, Rate: 450, LeastFaults: 530, LeastChanges: 300_000, faults: forever(rotation),
+		},
+		{
 			Name: "long", About: "every kind of fault for 20 minutes, at least 500 kills",
 			Length: 20 * time.Minute, Rate: 450, LeastFaults: 650, LeastChanges: 500_000, Spares: 1, Network: true, faults: forever(cycle),
 		},
@@ -204,6 +208,16 @@ func cycle(p *plan) []step {
 	}
 	outages := append(wires(p)[:3], kills(local.Redis), kills(local.Redis), redisStop)
 	return slices.Concat(p.shuffle(hidden), p.shuffle(gateway), p.shuffle(outages)[:1])
+}
+
+// rotation takes about as long as a new key takes to sign, and kills 18: the next
+// one is published before them, and signs at the end of them.
+func rotation(p *plan) []step {
+	var hidden []step
+	for _, role := range []string{local.Auth, local.Cart} {
+		hidden = append(hidden, times(6, kills(role))...)
+	}
+	return slices.Concat([]step{func(*plan) Fault { return rotate() }}, p.shuffle(hidden), times(6, kills(local.Gateway)))
 }
 
 // rare is a fault that takes longer, or is done less often.

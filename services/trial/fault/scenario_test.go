@@ -114,7 +114,7 @@ func TestWhatScenariosAreMadeOf(t *testing.T) {
 	}
 	classes := map[string][]history.Class{
 		"hidden": {history.Hidden}, "processes": {history.Hidden, history.Gateway}, "rolling": {history.Hidden, history.Gateway},
-		"redis": {history.Outage}, "network": {history.Outage}, "long": {history.Hidden, history.Gateway, history.Outage},
+		"redis": {history.Outage}, "network": {history.Outage}, "rotation": {history.Hidden, history.Gateway}, "long": {history.Hidden, history.Gateway, history.Outage},
 	}
 	for name, want := range classes {
 		s, _ := Named(name)
@@ -130,6 +130,12 @@ func TestWhatScenariosAreMadeOf(t *testing.T) {
 	faults := first(s, 1, 800)
 	if n := count(faults, func(f Fault) bool { return strings.HasPrefix(f.Name, "kill -9") }); n < 600 {
 		t.Errorf("of 800 faults of long, %d are kills", n)
+	}
+	s, _ = Named("rotation")
+	faults = first(s, 1, s.LeastFaults)
+	kills := count(faults, func(f Fault) bool { return f.Kind == Kill })
+	if rotations := count(faults, func(f Fault) bool { return f.Kind == Rotate }); kills < 500 || rotations < 25 || kills+rotations != len(faults) {
+		t.Errorf("of %d faults of rotation, %d are kills and %d rotations", len(faults), kills, rotations)
 	}
 	if none, _ := Named("none"); len(first(none, 1, 1)) > 0 {
 		t.Error("none has a fault")

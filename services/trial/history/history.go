@@ -110,6 +110,9 @@ type Op struct {
 	Version  uint64 `json:"version,omitempty"`
 	ETag     string `json:"etag,omitempty"`
 	Replayed bool   `json:"replayed,omitempty"`
+	// NewGuest says that a guest who had shown a ticket was taken for a new one. So
+	// it would be said of a ticket that was renewed, which is done when it is a day old.
+	NewGuest bool `json:"new_guest,omitempty"`
 	// Shown is the whole cart of the answer, nil if none came.
 	Shown []Line `json:"shown,omitzero"`
 	// Ordered is the order of a checkout, or all orders of an Orders.

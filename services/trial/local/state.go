@@ -56,6 +56,8 @@ var errRunning = errors.New("a shop is running already in this state folder")
 
 func infoPath(state string) string { return filepath.Join(state, "shop.json") }
 
+func signingKeysPath(state string) string { return filepath.Join(state, "keys", "signing-keys.pem") }
+
 func readInfo(state string) (info, error) {
 	var shop info
 	content, err := os.ReadFile(infoPath(state))
@@ -110,7 +112,7 @@ func lockState(state string) (*os.File, error) {
 // prepare makes the folders, the secrets (once) and Redis' configuration.
 func prepare(state string, redisPort int) (files, error) {
 	f := files{
-		signingKeys: filepath.Join(state, "keys", "signing-keys.pem"),
+		signingKeys: signingKeysPath(state),
 		redisConf:   filepath.Join(state, "keys", "redis.conf"),
 		redisPasswords: map[string]string{
 			operator: filepath.Join(state, "keys", "redis-password"),

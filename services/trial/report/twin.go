@@ -372,6 +372,8 @@ func meaning(check string) string {
 		return "A refresh token that was used up was refused, and no session went on by it."
 	case "revoked":
 		return "A session that was ended was refused from then on."
+	case "refused":
+		return "Nobody who had not logged out was refused for their ticket, and no guest was taken for a new one."
 	case "inconclusive":
 		return "There was enough traffic, of every kind, before and during the faults, for the other checks to mean something."
 	}

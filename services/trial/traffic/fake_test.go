@@ -35,6 +35,7 @@ const (
 	wrong409    fault = "409"
 	wrong401    fault = "401"
 	wrong422    fault = "422"
+	stranger    fault = "taken for a new guest"
 )
 
 // fake is an exact shop in memory, with faults.
@@ -187,6 +188,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(kept.Body.Bytes())
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
+	case stranger:
+		r.Header.Del("Cookie")
+		f.serve(w, r)
 	default:
 		f.serve(w, r)
 	}
@@ -297,6 +301,8 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	c := f.cart(owner)
 	if c.moved {
+		f.drawn++
+		http.SetCookie(w, &http.Cookie{Name: "guest", Value: fmt.Sprintf("g%d", f.drawn)})
 		problem(w, 409, "cart_moved")
 		return
 	}

@@ -247,6 +247,8 @@ func (c *client) attempt(ctx context.Context, op *history.Op, req request, deadl
 	})
 	op.Outcome = judge(op.Kind, op.Attempts)
 	op.ETag, op.Replayed = a.etag, a.replayed
+	// Who shows the ticket of a cart that a log-in has moved is a new guest, rightly.
+	op.NewGuest = op.NewGuest || a.guest != "" && isGuest(req.cookie) && a.code != "cart_moved"
 	return a
 }
 
@@ -303,7 +305,7 @@ func (c *client) roundTrip(ctx context.Context, req request) (answer, error) {
 				continue
 			}
 			switch strings.TrimPrefix(cookie.Name, "__Host-") {
-			case "guest":
+			case guestCookie:
 				a.guest = cookie.Name + "=" + cookie.Value
 			case "session":
 				a.session = cookie.Name + "=" + cookie.Value
@@ -311,6 +313,14 @@ func (c *client) roundTrip(ctx context.Context, req request) (answer, error) {
 		}
 	}
 	return a, nil
+}
+
+const guestCookie = "guest"
+
+// isGuest reports whether a cookie, "name=value", is a guest's ticket.
+func isGuest(cookie string) bool {
+	name, _, _ := strings.Cut(cookie, "=")
+	return strings.TrimPrefix(name, "__Host-") == guestCookie
 }
 
 // word names how a connection broke. "refused" is that there never was one, so

@@ -368,6 +368,36 @@ func TestNewLife(t *testing.T) {
 	}
 }
 
+// TestNewGuest: it is recorded that a guest's ticket was not taken, and only that.
+func TestNewGuest(t *testing.T) {
+	plan := &planned{}
+	f := newFake(t, plan.fault)
+	traffic := start(t, f, Options{Shoppers: 1, Hot: -1})
+	c := traffic.shoppers.clients[0]
+	for _, kind := range []history.Kind{history.Read, history.Add, history.LogIn, history.Read, history.LogOut, history.Probe, history.Read} {
+		if op := do(t.Context(), c, kind); op.NewGuest {
+			t.Errorf("%+v", op)
+		}
+	}
+	moved := identity{c.cart(), c.guest}
+	plan.arm(none, stranger, breakBefore, stranger)
+	for i, want := range []bool{false, true, true} {
+		if op := do(t.Context(), c, history.Add); op.NewGuest != want || op.Outcome != history.OK {
+			t.Errorf("add %d: %+v", i+1, op)
+		}
+	}
+	f.cart(strings.TrimPrefix(moved.cookie, "guest=")).moved = true
+	c.guest = moved.cookie
+	if op := do(t.Context(), c, history.Read); op.Code != "cart_moved" || op.NewGuest {
+		t.Errorf("%+v", op)
+	}
+	for cookie, want := range map[string]bool{"guest=g1": true, "__Host-guest=g1": true, "session=guest": false, "guests=g1": false, "": false} {
+		if isGuest(cookie) != want {
+			t.Errorf("%q is a guest's: %v", cookie, !want)
+		}
+	}
+}
+
 // TestMachines: a machine logs in, reads and refreshes twice, shows a refresh token
 // that is used up, and then the access token, each as often as the others. Where the
 // answer does not come it begins anew.
