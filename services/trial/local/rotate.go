@@ -10,10 +10,10 @@ import (
 )
 
 // RotateKeys has the shop sign by a new key in some 20 seconds, as make rotate-keys
-// does. It answers false, and changes nothing, while the last rotation still waits
-// for its time.
+// does for tickets that live as long as they do unless auth is told otherwise. It
+// answers false, and changes nothing, while the last rotation still waits for its time.
 func (s *Shop) RotateKeys() (rotated bool, err error) {
-	lives, err := config.Load[auth.Lives](s.options.Env[Auth])
+	lives, err := config.Load[auth.Lives](nil)
 	if err != nil {
 		return false, fmt.Errorf("rotating the keys: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 // TestRotateKeys: a key joins the one there is, which stays; until it signs there
 // is nothing more to do.
 func TestRotateKeys(t *testing.T) {
-	s := &Shop{options: Options{State: t.TempDir()}}
+	s := &Shop{options: Options{State: t.TempDir(), Env: map[string][]string{Auth: {"COATCHECK_MAX_PASSWORD_HASHES=1"}}}}
 	if _, err := s.RotateKeys(); err == nil {
 		t.Error("keys that are not there were rotated")
 	}
@@ -31,9 +31,5 @@ func TestRotateKeys(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file is %v, %v", info.Mode(), err)
-	}
-	s.options.Env = map[string][]string{Auth: {"COATCHECK_SESSION_LIFE=nonsense"}}
-	if _, err := s.RotateKeys(); err == nil {
-		t.Error("lives that make no sense were taken")
 	}
 }
