@@ -23,6 +23,9 @@ func quick() timing {
 	}
 }
 
+// moment is how much later than a request begins its first attempt may be sent.
+const moment = 5 * time.Millisecond
+
 // log keeps what Sink got.
 type log struct {
 	mu  sync.Mutex
@@ -195,7 +198,7 @@ func TestOutcomes(t *testing.T) {
 						t.Errorf("%s %s: no status and no code: %+v", op.Protocol, kind, first)
 					}
 					for n, attempt := range op.Attempts {
-						if since := attempt.Sent - op.Sent; since < time.Duration(n)*quick().every {
+						if since := attempt.Sent - op.Sent; since < time.Duration(n)*quick().every-moment {
 							t.Errorf("%s %s: attempt %d after %v", op.Protocol, kind, n, since)
 						}
 					}
@@ -240,7 +243,7 @@ func TestPatience(t *testing.T) {
 		t.Fatalf("%d attempts", len(op.Attempts))
 	}
 	for n, attempt := range op.Attempts {
-		if since := attempt.Sent - op.Sent; since < time.Duration(n)*time.Second || since > time.Duration(n)*time.Second+800*time.Millisecond {
+		if since := attempt.Sent - op.Sent; since < time.Duration(n)*time.Second-moment || since > time.Duration(n)*time.Second+800*time.Millisecond {
 			t.Errorf("attempt %d after %v", n, since)
 		}
 	}
