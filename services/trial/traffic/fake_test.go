@@ -36,6 +36,8 @@ const (
 	wrong401    fault = "401"
 	wrong422    fault = "422"
 	stranger    fault = "taken for a new guest"
+	// Of a later answer nothing shows it any more.
+	strangerAway fault = "taken for a new guest, and 503"
 )
 
 // fake is an exact shop in memory, with faults.
@@ -188,6 +190,12 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(kept.Body.Bytes())
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
+	case strangerAway:
+		r.Header.Del("Cookie")
+		kept := httptest.NewRecorder()
+		f.serve(kept, r)
+		w.Header()["Set-Cookie"] = kept.Header()["Set-Cookie"]
+		problem(w, 503, "store_unavailable")
 	case stranger:
 		r.Header.Del("Cookie")
 		f.serve(w, r)

@@ -383,7 +383,7 @@ func TestNewGuest(t *testing.T) {
 		}
 	}
 	moved := identity{c.cart(), c.guest}
-	plan.arm(none, stranger, breakBefore, stranger)
+	plan.arm(none, stranger, strangerAway, none)
 	for i, want := range []bool{false, true, true} {
 		if op := do(t.Context(), c, history.Add); op.NewGuest != want || op.Outcome != history.OK {
 			t.Errorf("add %d: %+v", i+1, op)
