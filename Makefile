@@ -41,6 +41,9 @@ rotate-keys: $(BIN)/auth ## have that shop sign by a new key in 20 seconds; tick
 trial-long: build redis ## the same for 20 minutes, with at least 500 kills and 500,000 changes
 	@$(BIN)/trial run -scenario long
 
+trial-rotation: build redis ## 13 minutes in which the signing keys are rotated all the time, under at least 500 kills: no ticket may be refused
+	@$(BIN)/trial run -scenario rotation
+
 compare: build redis ## five ways to keep state under the same traffic and faults: a table, and .run/compare; 3 to 5 minutes
 	@go build -trimpath -o $(BIN)/ ./services/trial/cmd/stateful
 	@$(BIN)/trial compare -dir .run/compare
@@ -221,4 +224,4 @@ clean: ## remove what was built; shops that run and their data stay
 
 .PHONY: images kind-up kind-load kind-shop kind-demo kind-chaos kind-trial kind-check kind-down \
   test-chart test-manifests test-dashboards test-browser pictures fix-manifests verify-manifests verify-kind reproducible shellcheck \
-  go help demo watch trial-long compare bench redis-crash up down ps rotate-keys build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean
+  go help demo watch trial-long trial-rotation compare bench redis-crash up down ps rotate-keys build test race lint cover fuzz build-alone proto verify-proto fix-metrics verify-metrics redis prometheus strace chromium npm clean
