@@ -210,14 +210,11 @@ func cycle(p *plan) []step {
 	return slices.Concat(p.shuffle(hidden), p.shuffle(gateway), p.shuffle(outages)[:1])
 }
 
-// rotation takes about as long as a new key takes to sign, and kills 18: the next
-// one is published before them, and signs at the end of them.
+// rotation takes a little longer than a new key takes to sign, so that this comes
+// while auth and cart are killed. It kills 26.
 func rotation(p *plan) []step {
-	var hidden []step
-	for _, role := range []string{local.Auth, local.Cart} {
-		hidden = append(hidden, times(6, kills(role))...)
-	}
-	return slices.Concat([]step{func(*plan) Fault { return rotate() }}, p.shuffle(hidden), times(6, kills(local.Gateway)))
+	hidden := slices.Concat(times(10, kills(local.Auth)), times(10, kills(local.Cart)))
+	return slices.Concat([]step{func(*plan) Fault { return rotate() }}, times(6, kills(local.Gateway)), p.shuffle(hidden))
 }
 
 // rare is a fault that takes longer, or is done less often.

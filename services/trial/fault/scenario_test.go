@@ -134,7 +134,7 @@ func TestWhatScenariosAreMadeOf(t *testing.T) {
 	s, _ = Named("rotation")
 	faults = first(s, 1, s.LeastFaults)
 	kills := count(faults, func(f Fault) bool { return f.Kind == Kill })
-	if rotations := count(faults, func(f Fault) bool { return f.Kind == Rotate }); kills < 500 || rotations < 25 || kills+rotations != len(faults) {
+	if rotations := count(faults, func(f Fault) bool { return f.Kind == Rotate }); kills < 500 || rotations < 20 || kills+rotations != len(faults) {
 		t.Errorf("of %d faults of rotation, %d are kills and %d rotations", len(faults), kills, rotations)
 	}
 	if none, _ := Named("none"); len(first(none, 1, 1)) > 0 {
