@@ -2,15 +2,18 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"io"
 	"net/http"
 	"os"
+	"time"
 )
 
-// maxBody is the longest body that is read, in bytes.
-const maxBody = 64 << 10
+// maxBody is the longest body that is read, in bytes; maxRoom of it gets room before
+// any of it is there.
+const (
+	maxBody = 64 << 10
+	maxRoom = 4 << 10
+)
 
 // admit bounds a request: how many its client may send, its body's size, how many
 // are worked on at once, and the time for that. The body is read before the last
@@ -22,7 +25,7 @@ func (g *Gateway) admit(next handler) handler {
 		if err != nil {
 			return err
 		}
-		body, err := readBody(w, r)
+		w.body, err = readBody(w, r)
 		if err != nil {
 			closeAfter(w, r)
 			return err
@@ -33,30 +36,38 @@ func (g *Gateway) admit(next handler) handler {
 		default:
 			return refuse(http.StatusServiceUnavailable, "overloaded", "Too many requests are being worked on; try again soon.")
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), g.settings.RequestTimeout)
-		defer cancel()
-		r = r.WithContext(ctx)
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		w.end = time.Now().Add(g.settings.RequestTimeout)
 		return next(w, r)
 	}
 }
 
 func readBody(w *answer, r *http.Request) ([]byte, error) {
-	tooLarge := refuse(http.StatusRequestEntityTooLarge, "body_too_large", "Send at most 64 KiB.")
 	if r.ContentLength > maxBody {
-		return nil, tooLarge // before a client that expects 100-continue sends it
+		return nil, bodyTooLarge() // before a client that expects 100-continue sends it
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	from := r.Body
+	if r.ContentLength < 0 {
+		from = http.MaxBytesReader(w, r.Body, maxBody)
+	}
+	var body bytes.Buffer
+	if n := min(r.ContentLength, maxRoom); n > 0 {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(from)
 	if err == nil {
-		return body, nil
+		return body.Bytes(), nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge
+		return nil, bodyTooLarge()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, refuse(http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time; send it at once.")
 	}
 	return nil, refuse(http.StatusBadRequest, "body_unreadable", "The body ended early or is framed wrongly; send it whole.")
+}
+
+func bodyTooLarge() error {
+	return refuse(http.StatusRequestEntityTooLarge, "body_too_large", "Send at most 64 KiB.")
 }
 
 // closeAfter ends the connection with this answer; on HTTP/2 one stream's fault

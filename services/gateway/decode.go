@@ -3,7 +3,6 @@ package gateway
 import (
 	"crypto/rand"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -30,17 +29,13 @@ var (
 	keys       = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
 )
 
-// decode reads the one JSON value in the body. Unknown and repeated members,
+// decode reads the one JSON value in a body. Unknown and repeated members,
 // names in another case, invalid UTF-8 and a second value are faults.
-func decode[T any](r *http.Request) (T, error) {
+func decode[T any](h http.Header, body []byte) (T, error) {
 	var value T
-	err := checkContentType(r.Header)
+	err := checkContentType(h)
 	if err != nil {
 		return value, err
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return value, refuse(http.StatusBadRequest, "body_unreadable", "The body ended early; send it whole.")
 	}
 	err = json.Unmarshal(body, &value, json.RejectUnknownMembers(true))
 	if err != nil {
@@ -100,13 +95,13 @@ func cut(s string, n int) string {
 }
 
 // decodeAdd reads {"items": [{"sku": …, "quantity": …}, …]}.
-func decodeAdd(r *http.Request) ([]*cartv1.Line, error) {
+func decodeAdd(h http.Header, body []byte) ([]*cartv1.Line, error) {
 	in, err := decode[struct {
 		Items []struct {
 			SKU      *string        `json:"sku"`
 			Quantity jsontext.Value `json:"quantity"`
 		} `json:"items"`
-	}](r)
+	}](h, body)
 	if err != nil {
 		return nil, err
 	}
@@ -129,10 +124,10 @@ func decodeAdd(r *http.Request) ([]*cartv1.Line, error) {
 }
 
 // decodeSet reads {"quantity": …}.
-func decodeSet(r *http.Request) (int64, error) {
+func decodeSet(h http.Header, body []byte) (int64, error) {
 	in, err := decode[struct {
 		Quantity jsontext.Value `json:"quantity"`
-	}](r)
+	}](h, body)
 	if err != nil {
 		return 0, err
 	}
@@ -171,11 +166,11 @@ func invalidQuantity(least int64) error {
 type credentials struct{ email, password string }
 
 // decodeCredentials reads {"email": …, "password": …}.
-func decodeCredentials(r *http.Request) (credentials, error) {
+func decodeCredentials(h http.Header, body []byte) (credentials, error) {
 	in, err := decode[struct {
 		Email    *string `json:"email"`
 		Password *string `json:"password"`
-	}](r)
+	}](h, body)
 	if err != nil {
 		return credentials{}, err
 	}
@@ -193,13 +188,13 @@ type grant struct {
 
 // decodeGrant reads {"grant_type": "password", "email": …, "password": …} or
 // {"grant_type": "refresh_token", "refresh_token": …}.
-func decodeGrant(r *http.Request) (grant, error) {
+func decodeGrant(h http.Header, body []byte) (grant, error) {
 	in, err := decode[struct {
 		Type         *string `json:"grant_type"`
 		Email        *string `json:"email"`
 		Password     *string `json:"password"`
 		RefreshToken *string `json:"refresh_token"`
-	}](r)
+	}](h, body)
 	if err != nil {
 		return grant{}, err
 	}
@@ -216,11 +211,11 @@ func decodeGrant(r *http.Request) (grant, error) {
 type passwordChange struct{ current, next string }
 
 // decodePasswordChange reads {"current_password": …, "new_password": …}.
-func decodePasswordChange(r *http.Request) (passwordChange, error) {
+func decodePasswordChange(h http.Header, body []byte) (passwordChange, error) {
 	in, err := decode[struct {
 		Current *string `json:"current_password"`
 		New     *string `json:"new_password"`
-	}](r)
+	}](h, body)
 	if err != nil {
 		return passwordChange{}, err
 	}

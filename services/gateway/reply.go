@@ -170,10 +170,14 @@ func (g *Gateway) recover(a *answer, r *http.Request) {
 	g.fail(a, r, fault.New(fault.Internal, "internal", "Something went wrong on our side."))
 }
 
-// answer remembers what was answered, for the log and the metrics.
+// answer is what goes with a request on its way: its body and how long the work
+// on it may take, once it was admitted, and what was answered, for the log and
+// the metrics.
 type answer struct {
 	http.ResponseWriter
 	id     trace.TraceID // names the request in the log and in a problem
+	body   []byte
+	end    time.Time // of all calls and tries
 	status int
 	route  string
 	err    error

@@ -60,20 +60,20 @@ func (b *backend) count(ctx context.Context, tries int, err error) {
 }
 
 // ask makes one logical call: up to three tries, each at another replica as long
-// as there is one, within ctx. Only what may work elsewhere is tried again. All
+// as there is one, until end and within ctx. Only what may work elsewhere is tried again. All
 // tries send the same req, so a change must carry its idempotency key in it.
 // It also names the replica that answered, "" if none did.
 //
 // "overloaded" says that nothing was done. Where a try before may have done it,
 // that one's error is answered instead.
-func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
+func ask[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
 	defer b.budget.begin()()
 	try := 1
 	defer func() { b.count(ctx, try, err) }()
 	ctx = rpc.NewCall(ctx)
 	var doubt error
 	for ; ; try++ {
-		resp, replica, err = once(ctx, b, method, req, try)
+		resp, replica, err = once(ctx, end, b, method, req, try)
 		if fault.Is(err, fault.Unavailable) {
 			b.budget.fail()
 			if fault.From(err).Code != "overloaded" {
@@ -82,7 +82,7 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 				err = doubt
 			}
 		}
-		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || errors.Is(err, errWaiting) || ctx.Err() != nil {
+		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || errors.Is(err, errWaiting) || ctx.Err() != nil || over(end) {
 			return resp, replica, err
 		}
 		if !b.budget.spend() {
@@ -93,14 +93,21 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 		retried(ctx, try)
 		select {
 		case <-ctx.Done():
+		case <-time.After(min(minPause+rand.N(maxPause-minPause), time.Until(end))):
+		}
+		if ctx.Err() != nil || over(end) {
 			return resp, replica, err
-		case <-time.After(minPause + rand.N(maxPause-minPause)):
 		}
 	}
 }
 
-func once[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.tryTimeout)
+func over(end time.Time) bool { return !time.Now().Before(end) }
+
+func once[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
+	if last := time.Now().Add(b.tryTimeout); last.Before(end) {
+		end = last
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	served, replica := rpc.ServedBy()
 	// A first try fails at once when no replica can be reached; the budget then
