@@ -17,13 +17,12 @@ var asJSON = http.Header{"Content-Type": {"application/json"}}
 
 // threeLines is a cart as most are.
 func threeLines() *cartv1.Cart {
-	price := &cartv1.Money{Amount: 1250, Currency: "EUR"}
 	c := &cartv1.Cart{
 		Version: &cartv1.CartVersion{Incarnation: "abcdefgh", Version: 7}, CatalogueRevision: "0123456789abcdef",
-		Total: &cartv1.Money{Amount: 3 * 1250, Currency: "EUR"}, ExpiresAt: timestamppb.New(time.Unix(1_800_000_000, 0)),
+		Total: 3 * 1250, Currency: "EUR", ExpiresAt: timestamppb.New(time.Unix(1_800_000_000, 0)),
 	}
 	for _, sku := range []string{"mug-enamel-blue-0001", "mug-enamel-blue-0002", "mug-enamel-blue-0003"} {
-		c.Items = append(c.Items, &cartv1.Item{Sku: sku, Name: "Enamel mug", Quantity: 1, UnitPrice: price, LineTotal: price})
+		c.Items = append(c.Items, &cartv1.Item{Sku: sku, Name: "Enamel mug", Quantity: 1, UnitPrice: 1250, LineTotal: 1250})
 	}
 	return c
 }

@@ -231,21 +231,21 @@ func pathSKU(r *http.Request) (string, error) {
 func toCart(c *cartv1.Cart) cart {
 	return cart{
 		Version:   c.GetVersion().GetVersion(),
-		Items:     toItems(c.GetItems()),
-		Total:     toMoney(c.GetTotal()),
+		Items:     toItems(c.GetItems(), c.GetCurrency()),
+		Total:     money{c.GetTotal(), c.GetCurrency()},
 		ExpiresAt: toTime(c.GetExpiresAt()),
 	}
 }
 
-func toItems(items []*cartv1.Item) []item {
+func toItems(items []*cartv1.Item, currency string) []item {
 	out := make([]item, 0, len(items))
 	for _, i := range items {
 		out = append(out, item{
 			SKU:         i.GetSku(),
 			Name:        i.GetName(),
 			Quantity:    i.GetQuantity(),
-			UnitPrice:   toMoney(i.GetUnitPrice()),
-			LineTotal:   toMoney(i.GetLineTotal()),
+			UnitPrice:   money{i.GetUnitPrice(), currency},
+			LineTotal:   money{i.GetLineTotal(), currency},
 			Unavailable: i.GetUnavailable(),
 		})
 	}

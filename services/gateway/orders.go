@@ -88,7 +88,7 @@ func (g *Gateway) listProducts(w *answer, r *http.Request) error {
 func toOrder(o *cartv1.Order) order {
 	return order{
 		ID:        o.GetId(),
-		Items:     toItems(o.GetItems()),
+		Items:     toItems(o.GetItems(), o.GetTotal().GetCurrency()),
 		Total:     toMoney(o.GetTotal()),
 		CreatedAt: toTime(o.GetCreatedAt()),
 	}

@@ -219,7 +219,7 @@ func adds(tb testing.TB, shoppers []*shopper, n int) {
 var crowds = []struct {
 	shoppers    int
 	allocations float64
-}{{1, 220}, {64, 126}}
+}{{1, 208}, {64, 112}}
 
 func crowdOf(tb testing.TB, n int) []*shopper {
 	addr := alone(tb)
