@@ -219,7 +219,7 @@ func adds(tb testing.TB, shoppers []*shopper, n int) {
 var crowds = []struct {
 	shoppers    int
 	allocations float64
-}{{1, 208}, {64, 112}}
+}{{1, 207}, {64, 110}}
 
 func crowdOf(tb testing.TB, n int) []*shopper {
 	addr := alone(tb)
