@@ -109,7 +109,7 @@ func (w *wire) seen(t *testing.T, n int, request string, after ...time.Duration)
 			t.Errorf("attempt %d is %+v, the first %+v", i+1, a, first)
 		}
 		if i > 0 && i <= len(after) {
-			if came := a.at.Sub(first.at); came < after[i-1]-300*time.Millisecond || came > after[i-1]+8*time.Second {
+			if came := a.at.Sub(first.at); came < after[i-1]-600*time.Millisecond || came > after[i-1]+8*time.Second {
 				t.Errorf("attempt %d came after %v, want %v", i+1, came, after[i-1])
 			}
 		}
