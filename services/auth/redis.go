@@ -23,6 +23,9 @@ const (
 	// buried is how long an id that was given up cannot be registered; longer
 	// than any call may take.
 	buried = time.Hour
+	// endedFor is how long it is remembered that sessions of a user were ended;
+	// longer than a gateway takes any for good that it does not hear of.
+	endedFor = 2 * time.Minute
 	// readPatience is how long Redis may take to answer that nothing is new.
 	readPatience = 300 * time.Millisecond
 	// revocationsKey is the one key that all users share.
@@ -47,6 +50,8 @@ var (
 //	                      gone, of an id that was given up
 //	sessions:{<user id>}  hash: session id → record
 //	families:{<user id>}  hash: session id → how far its refresh tokens have come
+//	ended:{<user id>}     there if sessions of the user have just been ended, or
+//	                      are about to be
 //	email:<digest>        the id of the user who has the address
 //	revocations           stream: u, the id of a user whose sessions were ended;
 //	                      l, the stream's name
@@ -59,8 +64,11 @@ var (
 // A user's keys share a slot, so that each change of them is one script; the
 // address lies elsewhere, so registration and deletion go in steps, in an order
 // in which a crash leaves nothing wrong: an address that leads to no user is
-// free. Sessions are ended before the stream says so: a crash between the two is
-// made good by the repeat, and nobody hears of an end that was not. Every error of Redis becomes Unavailable, store_unavailable.
+// free. Sessions are ended before the stream says so, and nobody hears of an end
+// that was not. A crash between the two is made good by the repeat: by that of
+// the call, or where its session is refused by now, by UseSession, which knows
+// from the mark that was made before. Every error of Redis becomes Unavailable,
+// store_unavailable.
 type RedisStore struct {
 	rdb redis.UniversalClient
 
@@ -106,6 +114,7 @@ func script(name string) *redis.Script {
 func userKey(id string) string      { return "user:{" + id + "}" }
 func sessionsKey(id string) string  { return "sessions:{" + id + "}" }
 func familiesKey(id string) string  { return "families:{" + id + "}" }
+func endedKey(id string) string     { return "ended:{" + id + "}" }
 func emailKey(digest string) string { return "email:" + digest }
 func limitKey(bucket string) string { return "limit:" + digest(bucket) }
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
@@ -191,6 +200,9 @@ func text(value any) string {
 
 // ChangePassword is part of Store.
 func (s *RedisStore) ChangePassword(ctx context.Context, u User, phc, operation string) (Changed, error) {
+	if err := s.ending(ctx, u.ID); err != nil {
+		return 0, err
+	}
 	n, err := s.run(ctx, "changing the password", s.passwordChange,
 		[]string{userKey(u.ID), sessionsKey(u.ID)}, u.Generation, phc, operation)
 	if err == nil && Changed(n) == Done {
@@ -211,6 +223,9 @@ func (s *RedisStore) DeleteUser(ctx context.Context, id string) error {
 	}
 	if address == "" {
 		return nil
+	}
+	if err := s.ending(ctx, id); err != nil {
+		return err
 	}
 	if _, err := s.run(ctx, "deleting the user", s.userDelete, []string{userKey(id), sessionsKey(id)}, address, seconds(buried)); err != nil {
 		return err
@@ -254,9 +269,12 @@ func (s *RedisStore) StartSession(ctx context.Context, u User, r Session, idle t
 
 // UseSession is part of Store.
 func (s *RedisStore) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error) {
-	ends, err := s.run(ctx, "looking up the session", s.sessionUse, []string{sessionsKey(userID)},
+	ends, err := s.run(ctx, "looking up the session", s.sessionUse, []string{sessionsKey(userID), endedKey(userID)},
 		sessionID, now.UnixMilli(), idle.Milliseconds(), MarkInterval.Milliseconds())
-	if err != nil || ends == 0 {
+	if err == nil && ends < 0 {
+		err = s.announce(ctx, userID) // what ended it may have died before
+	}
+	if err != nil || ends <= 0 {
 		return time.Time{}, err
 	}
 	return time.UnixMilli(int64(ends)), nil
@@ -309,6 +327,9 @@ func (s *RedisStore) Sessions(ctx context.Context, userID string, now time.Time,
 
 // EndSession is part of Store.
 func (s *RedisStore) EndSession(ctx context.Context, userID, sessionID string) error {
+	if err := s.ending(ctx, userID); err != nil {
+		return err
+	}
 	if err := s.rdb.HDel(ctx, sessionsKey(userID), sessionID).Err(); err != nil {
 		return storeFault("ending the session", err)
 	}
@@ -317,10 +338,23 @@ func (s *RedisStore) EndSession(ctx context.Context, userID, sessionID string) e
 
 // EndSessions is part of Store.
 func (s *RedisStore) EndSessions(ctx context.Context, userID, except string) error {
+	if err := s.ending(ctx, userID); err != nil {
+		return err
+	}
 	if _, err := s.run(ctx, "ending the sessions", s.sessionsEnd, []string{sessionsKey(userID)}, except); err != nil {
 		return err
 	}
 	return s.announce(ctx, userID)
+}
+
+// ending marks that sessions of the user are about to be ended. If that is never
+// told, a repeat by the session itself, which is refused, tells it. A Redis that is
+// full ends them without the mark.
+func (s *RedisStore) ending(ctx context.Context, userID string) error {
+	if err := s.rdb.Set(ctx, endedKey(userID), 1, endedFor).Err(); err != nil && !redis.HasErrorPrefix(err, "OOM") {
+		return storeFault("marking the end of sessions", err)
+	}
+	return nil
 }
 
 // announce writes to the stream that sessions of the user have ended.
