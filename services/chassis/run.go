@@ -188,32 +188,19 @@ func drain(s Service, admin *admin) {
 	admin.close()
 }
 
-// patientGC is the GOGC of a process that has a limit on its memory.
-const patientGC = 400
-
 // limitMemory lets the garbage collector work harder before the kernel kills the
-// process, and less until then: the soft limit is nine tenths of the container's
-// (cgroup 2, else 1), if it has one and GOMEMLIMIT did not set another, and with a
-// limit garbage may be four times what lives, if GOGC does not say otherwise. What
-// lives here is small, and would be gone through some ten times a second.
+// process: the soft limit is nine tenths of the container's (cgroup 2, else 1),
+// if it has one and GOMEMLIMIT did not set another.
 func limitMemory(cgroup string) {
-	if limited(cgroup) && os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(patientGC)
-	}
-}
-
-// limited sets the limit and reports whether there is one.
-func limited(cgroup string) bool {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
-		return true
+		return
 	}
 	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes"} {
 		text, _ := os.ReadFile(filepath.Join(cgroup, file))
 		limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 		if err == nil && limit > 0 && limit < 1<<50 { // cgroup 1 says "none" by a huge number
 			debug.SetMemoryLimit(limit / 10 * 9)
-			return true
+			return
 		}
 	}
-	return false
 }
