@@ -323,10 +323,9 @@ func (s *Server) priced(c Cart, minimal bool) *cartv1.Cart {
 		Version:           &cartv1.CartVersion{Incarnation: c.Version.Incarnation, Version: c.Version.Number},
 		Items:             itemsProto(items),
 		CatalogueRevision: s.catalogue.Revision,
-		Currency:          total.Currency,
 	}
 	if !minimal {
-		out.Total = total.Amount
+		out.Total = money(total)
 	}
 	if !c.Expires.IsZero() {
 		out.ExpiresAt = timestamppb.New(c.Expires)
@@ -339,7 +338,7 @@ func itemsProto(items []Item) []*cartv1.Item {
 	for i, item := range items {
 		out[i] = &cartv1.Item{
 			Sku: item.SKU, Name: item.Name, Quantity: item.Quantity,
-			UnitPrice: item.UnitPrice.Amount, LineTotal: item.LineTotal.Amount, Unavailable: item.Unavailable,
+			UnitPrice: money(item.UnitPrice), LineTotal: money(item.LineTotal), Unavailable: item.Unavailable,
 		}
 	}
 	return out

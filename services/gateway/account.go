@@ -52,15 +52,15 @@ type keySet struct {
 	Keys []signingKey `json:"keys"`
 }
 
-func (g *Gateway) register(w *answer, r *http.Request) error {
-	in, err := decodeCredentials(r.Header, w.body)
+func (g *Gateway) register(w http.ResponseWriter, r *http.Request) error {
+	in, err := decodeCredentials(r)
 	if err != nil {
 		return err
 	}
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	// Drawn once: every try asks for the same user.
-	resp, _, err := ask(r.Context(), w.end, g.passwords, g.auth.Register, &authv1.RegisterRequest{
+	resp, _, err := ask(r.Context(), g.passwords, g.auth.Register, &authv1.RegisterRequest{
 		UserId: "u_" + base64.RawURLEncoding.EncodeToString(id[:]), Email: in.email, Password: in.password,
 		ClientAddress: g.proxies.client(r).String(),
 	})
@@ -72,22 +72,22 @@ func (g *Gateway) register(w *answer, r *http.Request) error {
 
 // logIn answers only when the guest's cart has moved into the user's. If that
 // fails the client is still the guest it was, and can log in again.
-func (g *Gateway) logIn(w *answer, r *http.Request) error {
-	in, err := decodeCredentials(r.Header, w.body)
+func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
+	in, err := decodeCredentials(r)
 	if err != nil {
 		return err
 	}
 	// No ticket is renewed here: what becomes of the cookie is decided below.
-	guest, err := g.verifyGuest(&answer{ResponseWriter: headerOnly{}, end: w.end}, r)
+	guest, err := g.verifyGuest(headerOnly{}, r)
 	if err != nil {
 		return err
 	}
-	old, err := g.verifySession(w, r)
+	old, err := g.verifySession(r)
 	if err != nil && !fault.Is(err, fault.Unauthenticated) {
 		return err
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), w.end, g.passwords, g.auth.LogIn, &authv1.LogInRequest{
+	resp, _, err := ask(r.Context(), g.passwords, g.auth.LogIn, &authv1.LogInRequest{
 		Email: in.email, Password: in.password, Device: cut(strings.ToValidUTF8(r.UserAgent(), ""), 256),
 		ClientAddress: g.proxies.client(r).String(),
 	})
@@ -114,27 +114,29 @@ func (g *Gateway) logIn(w *answer, r *http.Request) error {
 
 // askEnd is ask for what ends sessions of the user. This replica knows of it
 // when it answers, and need not wait for the news; also of what may have failed.
-func askEnd[Req, Resp any](ctx context.Context, end time.Time, g *Gateway, b *backend, user string, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) error {
+func askEnd[Req, Resp any](ctx context.Context, g *Gateway, b *backend, user string, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) error {
 	defer g.tickets.end(user)
-	_, _, err := ask(ctx, end, b, method, req)
+	_, _, err := ask(ctx, b, method, req)
 	return err
 }
 
 // revokeQuietly ends a session that nobody is to use any more, as far as that
 // can be done now; otherwise it expires unused.
 func (g *Gateway) revokeQuietly(r *http.Request, c caller) {
-	err := askEnd(context.WithoutCancel(r.Context()), time.Now().Add(g.settings.TryTimeout), g, g.authBackend, c.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: c.owner, SessionId: c.session})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), g.settings.TryTimeout)
+	defer cancel()
+	err := askEnd(ctx, g, g.authBackend, c.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: c.owner, SessionId: c.session})
 	if err != nil {
 		g.log.Warn("a session could not be revoked at log-in", "err", err)
 	}
 }
 
-func (g *Gateway) listSessions(w *answer, r *http.Request) error {
+func (g *Gateway) listSessions(w http.ResponseWriter, r *http.Request) error {
 	who, err := g.user(w, r)
 	if err != nil {
 		return err
 	}
-	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.ListSessions, &authv1.ListSessionsRequest{UserId: who.owner})
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.ListSessions, &authv1.ListSessionsRequest{UserId: who.owner})
 	if err != nil {
 		return err
 	}
@@ -154,7 +156,7 @@ func (g *Gateway) listSessions(w *answer, r *http.Request) error {
 
 // revokeSession ends one of the caller's own sessions: another user's id names
 // none of them.
-func (g *Gateway) revokeSession(w *answer, r *http.Request) error {
+func (g *Gateway) revokeSession(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	if id != "current" && !sessionIDs.MatchString(id) {
 		return fault.New(fault.Invalid, "invalid_session_id", `A session is named by its id of 43 characters, as GET /v1/sessions lists it, or by "current".`)
@@ -166,7 +168,7 @@ func (g *Gateway) revokeSession(w *answer, r *http.Request) error {
 	if id == "current" {
 		id = who.session
 	}
-	err = askEnd(r.Context(), w.end, g, g.authBackend, who.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: who.owner, SessionId: id})
+	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: who.owner, SessionId: id})
 	if err != nil {
 		return err
 	}
@@ -187,7 +189,7 @@ func exceptCurrent(r *http.Request) (bool, error) {
 
 // revokeAllSessions ends all of the caller's sessions, or all but the one that
 // asks.
-func (g *Gateway) revokeAllSessions(w *answer, r *http.Request) error {
+func (g *Gateway) revokeAllSessions(w http.ResponseWriter, r *http.Request) error {
 	except, err := exceptCurrent(r)
 	if err != nil {
 		return err
@@ -200,15 +202,15 @@ func (g *Gateway) revokeAllSessions(w *answer, r *http.Request) error {
 	if except {
 		in.ExceptSessionId = who.session
 	}
-	err = askEnd(r.Context(), w.end, g, g.authBackend, who.owner, g.auth.RevokeAllSessions, in)
+	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.RevokeAllSessions, in)
 	if err == nil && except {
 		return replyEmpty(w, http.StatusNoContent)
 	}
 	return g.loggedOut(w, err)
 }
 
-func (g *Gateway) changePassword(w *answer, r *http.Request) error {
-	in, err := decodePasswordChange(r.Header, w.body)
+func (g *Gateway) changePassword(w http.ResponseWriter, r *http.Request) error {
+	in, err := decodePasswordChange(r)
 	if err != nil {
 		return err
 	}
@@ -216,7 +218,7 @@ func (g *Gateway) changePassword(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = askEnd(r.Context(), w.end, g, g.passwords, who.owner, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
+	err = askEnd(r.Context(), g, g.passwords, who.owner, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
 		UserId: who.owner, OperationId: rand.Text(), CurrentPassword: in.current, NewPassword: in.next,
 	})
 	return g.loggedOut(w, err)
@@ -225,7 +227,7 @@ func (g *Gateway) changePassword(w *answer, r *http.Request) error {
 // deleteUser erases cart and orders before the account, so that a failure between
 // the two leaves someone who can ask again. Meanwhile their cart is closed:
 // nothing that another request of theirs does is left behind.
-func (g *Gateway) deleteUser(w *answer, r *http.Request) error {
+func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) error {
 	who, err := g.user(w, r)
 	if err != nil {
 		return err
@@ -234,12 +236,12 @@ func (g *Gateway) deleteUser(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = askEnd(r.Context(), w.end, g, g.authBackend, who.owner, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
+	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
 	return g.loggedOut(w, err)
 }
 
 // loggedOut answers a call that ended the caller's session.
-func (g *Gateway) loggedOut(w *answer, err error) error {
+func (g *Gateway) loggedOut(w http.ResponseWriter, err error) error {
 	if err != nil {
 		return err
 	}
@@ -247,8 +249,8 @@ func (g *Gateway) loggedOut(w *answer, err error) error {
 	return replyEmpty(w, http.StatusNoContent)
 }
 
-func (g *Gateway) signingKeys(w *answer, r *http.Request) error {
-	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.ListSigningKeys, &authv1.ListSigningKeysRequest{})
+func (g *Gateway) signingKeys(w http.ResponseWriter, r *http.Request) error {
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.ListSigningKeys, &authv1.ListSigningKeysRequest{})
 	if err != nil {
 		return err
 	}
@@ -259,6 +261,6 @@ func (g *Gateway) signingKeys(w *answer, r *http.Request) error {
 			ID: k.GetId(), X: base64.RawURLEncoding.EncodeToString(k.GetPublicKey()),
 		})
 	}
-	w.set("Cache-Control", "public, max-age=300")
+	w.Header().Set("Cache-Control", "public, max-age=300")
 	return reply(w, http.StatusOK, out)
 }

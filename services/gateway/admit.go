@@ -2,30 +2,27 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
-	"time"
 )
 
-// maxBody is the longest body that is read, in bytes; maxRoom of it gets room before
-// any of it is there.
-const (
-	maxBody = 64 << 10
-	maxRoom = 4 << 10
-)
+// maxBody is the longest body that is read, in bytes.
+const maxBody = 64 << 10
 
 // admit bounds a request: how many its client may send, its body's size, how many
 // are worked on at once, and the time for that. The body is read before the last
 // two, so that a client that sends it slowly holds neither a slot nor a deadline,
 // and can never end as a 5xx.
 func (g *Gateway) admit(next handler) handler {
-	return func(w *answer, r *http.Request) error {
-		err := g.limits.address(w, g.proxies.client(r))
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := g.limits.address(w.Header(), g.proxies.client(r))
 		if err != nil {
 			return err
 		}
-		w.body, err = readBody(w, r)
+		body, err := readBody(w, r)
 		if err != nil {
 			closeAfter(w, r)
 			return err
@@ -36,29 +33,25 @@ func (g *Gateway) admit(next handler) handler {
 		default:
 			return refuse(http.StatusServiceUnavailable, "overloaded", "Too many requests are being worked on; try again soon.")
 		}
-		w.end = time.Now().Add(g.settings.RequestTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), g.settings.RequestTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		return next(w, r)
 	}
 }
 
-func readBody(w *answer, r *http.Request) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	tooLarge := refuse(http.StatusRequestEntityTooLarge, "body_too_large", "Send at most 64 KiB.")
 	if r.ContentLength > maxBody {
-		return nil, bodyTooLarge() // before a client that expects 100-continue sends it
+		return nil, tooLarge // before a client that expects 100-continue sends it
 	}
-	from := r.Body
-	if r.ContentLength < 0 {
-		from = http.MaxBytesReader(w, r.Body, maxBody)
-	}
-	var body bytes.Buffer
-	if n := min(r.ContentLength, maxRoom); n > 0 {
-		body.Grow(int(n) + bytes.MinRead)
-	}
-	_, err := body.ReadFrom(from)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil {
-		return body.Bytes(), nil
+		return body, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, bodyTooLarge()
+		return nil, tooLarge
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, refuse(http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time; send it at once.")
@@ -66,14 +59,10 @@ func readBody(w *answer, r *http.Request) ([]byte, error) {
 	return nil, refuse(http.StatusBadRequest, "body_unreadable", "The body ended early or is framed wrongly; send it whole.")
 }
 
-func bodyTooLarge() error {
-	return refuse(http.StatusRequestEntityTooLarge, "body_too_large", "Send at most 64 KiB.")
-}
-
 // closeAfter ends the connection with this answer; on HTTP/2 one stream's fault
 // is no reason to.
-func closeAfter(w *answer, r *http.Request) {
+func closeAfter(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
-		w.set("Connection", "close")
+		w.Header().Set("Connection", "close")
 	}
 }

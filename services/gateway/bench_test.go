@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,17 +15,23 @@ import (
 
 const oneLine = `{"items":[{"sku":"mug-enamel-blue-0001","quantity":1}]}`
 
-// asJSON are the headers of a body.
-var asJSON = http.Header{"Content-Type": {"application/json"}}
+// adding is a request whose body can be read again after rewind.
+func adding() (r *http.Request, rewind func()) {
+	body := strings.NewReader(oneLine)
+	r = httptest.NewRequest(http.MethodPost, "/v1/cart/items", io.NopCloser(body))
+	r.Header.Set("Content-Type", "application/json")
+	return r, func() { body.Reset(oneLine) }
+}
 
 // threeLines is a cart as most are.
 func threeLines() *cartv1.Cart {
+	price := &cartv1.Money{Amount: 1250, Currency: "EUR"}
 	c := &cartv1.Cart{
 		Version: &cartv1.CartVersion{Incarnation: "abcdefgh", Version: 7}, CatalogueRevision: "0123456789abcdef",
-		Total: 3 * 1250, Currency: "EUR", ExpiresAt: timestamppb.New(time.Unix(1_800_000_000, 0)),
+		Total: &cartv1.Money{Amount: 3 * 1250, Currency: "EUR"}, ExpiresAt: timestamppb.New(time.Unix(1_800_000_000, 0)),
 	}
 	for _, sku := range []string{"mug-enamel-blue-0001", "mug-enamel-blue-0002", "mug-enamel-blue-0003"} {
-		c.Items = append(c.Items, &cartv1.Item{Sku: sku, Name: "Enamel mug", Quantity: 1, UnitPrice: 1250, LineTotal: 1250})
+		c.Items = append(c.Items, &cartv1.Item{Sku: sku, Name: "Enamel mug", Quantity: 1, UnitPrice: price, LineTotal: price})
 	}
 	return c
 }
@@ -38,34 +47,38 @@ func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
 // allocate: both lie on the way of every request.
 func TestAllocationsOfACartRequest(t *testing.T) {
 	costs(t)
+	r, rewind := adding()
 	decoding := testing.AllocsPerRun(1000, func() {
-		if _, err := decodeAdd(asJSON, []byte(oneLine)); err != nil {
+		rewind()
+		if _, err := decodeAdd(r); err != nil {
 			t.Fatal(err)
 		}
 	})
-	w, c := &answer{ResponseWriter: nowhere{http.Header{}}}, threeLines()
+	w, c := nowhere{http.Header{}}, threeLines()
 	encoding := testing.AllocsPerRun(1000, func() {
 		if err := reply(w, http.StatusOK, toCart(c)); err != nil {
 			t.Fatal(err)
 		}
 	})
 	t.Logf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
-	if decoding > 7 || encoding > 5 {
+	if decoding > 9 || encoding > 10 {
 		t.Errorf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
 	}
 }
 
 func BenchmarkDecodeAdd(b *testing.B) {
+	r, rewind := adding()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := decodeAdd(asJSON, []byte(oneLine)); err != nil {
+		rewind()
+		if _, err := decodeAdd(r); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkEncodeCart(b *testing.B) {
-	w, c := &answer{ResponseWriter: nowhere{http.Header{}}}, threeLines()
+	w, c := nowhere{http.Header{}}, threeLines()
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := reply(w, http.StatusOK, toCart(c)); err != nil {

@@ -31,26 +31,25 @@ type item struct {
 type cart struct {
 	Version   uint64    `json:"version"`
 	Items     []item    `json:"items"`
-	Total     money     `json:"total,omitzero"`
+	Total     *money    `json:"total,omitzero"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // askCart is ask for the cart service, which wants a ticket of each owner that
 // req names; the answer names the replica.
-func askCart[Req, Resp any](g *Gateway, w *answer, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, owners ...caller) (*Resp, error) {
-	tickets := make([]string, len(owners))
-	for i, who := range owners {
-		tickets[i] = who.inside
+func askCart[Req, Resp any](g *Gateway, w http.ResponseWriter, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, owners ...caller) (*Resp, error) {
+	ctx := r.Context()
+	for _, who := range owners {
+		ctx = ticket.With(ctx, who.inside)
 	}
-	ctx := ticket.With(r.Context(), tickets...)
-	resp, replica, err := ask(ctx, w.end, g.cartBackend, method, req)
+	resp, replica, err := ask(ctx, g.cartBackend, method, req)
 	if replica != "" {
-		w.set("Served-By-Cart", replica)
+		w.Header().Set("Served-By-Cart", replica)
 	}
 	return resp, err
 }
 
-func (g *Gateway) getCart(w *answer, r *http.Request) error {
+func (g *Gateway) getCart(w http.ResponseWriter, r *http.Request) error {
 	who, err := g.owner(w, r)
 	if err != nil {
 		return err
@@ -60,15 +59,15 @@ func (g *Gateway) getCart(w *answer, r *http.Request) error {
 		return g.explain(w, r, who, err)
 	}
 	etag := etagOf(resp.GetCart())
-	w.set("ETag", etag)
+	w.Header().Set("ETag", etag)
 	if notModified(r.Header, etag) {
 		return replyEmpty(w, http.StatusNotModified)
 	}
 	return reply(w, http.StatusOK, toCart(resp.GetCart()))
 }
 
-func (g *Gateway) addItems(w *answer, r *http.Request) error {
-	lines, err := decodeAdd(r.Header, w.body)
+func (g *Gateway) addItems(w http.ResponseWriter, r *http.Request) error {
+	lines, err := decodeAdd(r)
 	if err != nil {
 		return err
 	}
@@ -82,12 +81,12 @@ func (g *Gateway) addItems(w *answer, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) setItem(w *answer, r *http.Request) error {
+func (g *Gateway) setItem(w http.ResponseWriter, r *http.Request) error {
 	sku, err := pathSKU(r)
 	if err != nil {
 		return err
 	}
-	quantity, err := decodeSet(r.Header, w.body)
+	quantity, err := decodeSet(r)
 	if err != nil {
 		return err
 	}
@@ -101,7 +100,7 @@ func (g *Gateway) setItem(w *answer, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) removeItem(w *answer, r *http.Request) error {
+func (g *Gateway) removeItem(w http.ResponseWriter, r *http.Request) error {
 	sku, err := pathSKU(r)
 	if err != nil {
 		return err
@@ -116,7 +115,7 @@ func (g *Gateway) removeItem(w *answer, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) clearCart(w *answer, r *http.Request) error {
+func (g *Gateway) clearCart(w http.ResponseWriter, r *http.Request) error {
 	c, err := g.readChange(w, r)
 	if err != nil {
 		return err
@@ -127,7 +126,7 @@ func (g *Gateway) clearCart(w *answer, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) checkout(w *answer, r *http.Request) error {
+func (g *Gateway) checkout(w http.ResponseWriter, r *http.Request) error {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return err
@@ -148,7 +147,7 @@ func (g *Gateway) checkout(w *answer, r *http.Request) error {
 		return g.explain(w, r, who, err)
 	}
 	setReplayed(w, resp.GetReplayed())
-	w.set("Location", "/v1/orders/"+resp.GetOrder().GetId())
+	w.Header().Set("Location", "/v1/orders/"+resp.GetOrder().GetId())
 	return reply(w, http.StatusCreated, toOrder(resp.GetOrder()))
 }
 
@@ -162,7 +161,7 @@ type change struct {
 
 // readChange reads the headers before it asks who it is, so that a request that
 // can never succeed costs no call.
-func (g *Gateway) readChange(w *answer, r *http.Request) (change, error) {
+func (g *Gateway) readChange(w http.ResponseWriter, r *http.Request) (change, error) {
 	c := change{minimal: wantsMinimal(r.Header)}
 	var err error
 	c.key, err = idempotencyKey(r.Header)
@@ -179,36 +178,36 @@ func (g *Gateway) readChange(w *answer, r *http.Request) (change, error) {
 
 // replyChange answers what a change led to. A replay shows the version of the
 // first time with the cart as it is now; ETag always names the latter.
-func (g *Gateway) replyChange(w *answer, r *http.Request, c change, done *cartv1.Change, err error) error {
+func (g *Gateway) replyChange(w http.ResponseWriter, r *http.Request, c change, done *cartv1.Change, err error) error {
 	if err != nil {
 		return g.explain(w, r, c.who, err)
 	}
-	w.set("ETag", etagOf(done.GetCart()))
+	w.Header().Set("ETag", etagOf(done.GetCart()))
 	setReplayed(w, done.GetReplayed())
 	body := toCart(done.GetCart())
 	body.Version = done.GetVersion()
 	if c.minimal {
-		w.set("Preference-Applied", "return=minimal")
-		body.Total, body.ExpiresAt = money{}, time.Time{}
+		w.Header().Set("Preference-Applied", "return=minimal")
+		body.Total, body.ExpiresAt = nil, time.Time{}
 	}
 	return reply(w, http.StatusOK, body)
 }
 
-func setReplayed(w *answer, replayed bool) {
+func setReplayed(w http.ResponseWriter, replayed bool) {
 	if replayed {
-		w.set("Idempotency-Replayed", "true")
+		w.Header().Set("Idempotency-Replayed", "true")
 	}
 }
 
 // explain adds to an error of the cart what the client needs to go on: the cart
 // as it is to a stale version, a new guest to a ticket whose cart has moved. If
 // that cannot be had, the answer is why not, and trying again is safe.
-func (g *Gateway) explain(w *answer, r *http.Request, who caller, err error) error {
+func (g *Gateway) explain(w http.ResponseWriter, r *http.Request, who caller, err error) error {
 	f := fault.From(err)
 	if f.Code == "stale_version" {
 		now, getErr := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner}, who)
 		if getErr == nil {
-			w.set("ETag", etagOf(now.GetCart()))
+			w.Header().Set("ETag", etagOf(now.GetCart()))
 			current := toCart(now.GetCart())
 			return &refusal{status: statusOf(f.Kind), code: f.Code, detail: f.Message, cart: &current}
 		}
@@ -229,23 +228,24 @@ func pathSKU(r *http.Request) (string, error) {
 }
 
 func toCart(c *cartv1.Cart) cart {
+	total := toMoney(c.GetTotal())
 	return cart{
 		Version:   c.GetVersion().GetVersion(),
-		Items:     toItems(c.GetItems(), c.GetCurrency()),
-		Total:     money{c.GetTotal(), c.GetCurrency()},
+		Items:     toItems(c.GetItems()),
+		Total:     &total,
 		ExpiresAt: toTime(c.GetExpiresAt()),
 	}
 }
 
-func toItems(items []*cartv1.Item, currency string) []item {
+func toItems(items []*cartv1.Item) []item {
 	out := make([]item, 0, len(items))
 	for _, i := range items {
 		out = append(out, item{
 			SKU:         i.GetSku(),
 			Name:        i.GetName(),
 			Quantity:    i.GetQuantity(),
-			UnitPrice:   money{i.GetUnitPrice(), currency},
-			LineTotal:   money{i.GetLineTotal(), currency},
+			UnitPrice:   toMoney(i.GetUnitPrice()),
+			LineTotal:   toMoney(i.GetLineTotal()),
 			Unavailable: i.GetUnavailable(),
 		})
 	}

@@ -61,17 +61,10 @@ type coalescer struct {
 
 // waiter is a call that waits for room, and then for its answer.
 type waiter struct {
-	ctx     context.Context
-	method  string
-	op      cartv1.Operation
-	verdict // once over is closed
-	over    chan struct{}
-}
-
-// end ends the wait.
-func (w *waiter) end(v verdict) {
-	w.verdict = v
-	close(w.over)
+	ctx    context.Context
+	method string
+	op     *cartv1.Operation
+	answer chan verdict // has room for the one that there is
 }
 
 // verdict is how a wait ends: with the outcome or the error of a batch, or that
@@ -84,19 +77,13 @@ type verdict struct {
 	room    bool
 }
 
-// Coalesce is what the connection to the cart service is opened with: calls take
-// their tickets along, and are coalesced unless the settings are against it.
+// Coalesce is what the connection to the cart service is opened with, so that
+// calls are coalesced; nothing if the settings are against it.
 func Coalesce(s Settings, reg prometheus.Registerer) []grpc.DialOption {
-	_, options := coalesce(s, reg)
-	return options
-}
-
-func coalesce(s Settings, reg prometheus.Registerer) (*coalescer, []grpc.DialOption) {
 	if s.CartBatches == 0 {
-		return nil, []grpc.DialOption{grpc.WithChainUnaryInterceptor(ticket.Attach)}
+		return nil
 	}
-	c := newCoalescer(s.CartBatches, reg)
-	return c, []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.call)}
+	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(newCoalescer(s.CartBatches, reg).call)}
 }
 
 func newCoalescer(perReplica int, reg prometheus.Registerer) *coalescer {
@@ -122,10 +109,10 @@ func newCoalescer(perReplica int, reg prometheus.Registerer) *coalescer {
 	return c
 }
 
-// call is the interceptor. Calls by themselves take their tickets along.
+// call is the interceptor.
 func (c *coalescer) call(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if !small(req) || rpc.Tried(ctx) {
-		return ticket.Attach(ctx, method, req, reply, conn, invoke, opts...)
+		return invoke(ctx, method, req, reply, conn, opts...)
 	}
 	if !c.enter() {
 		v := c.wait(ctx, method, req, conn)
@@ -133,12 +120,12 @@ func (c *coalescer) call(ctx context.Context, method string, req, reply any, con
 			return v.take(reply, opts)
 		}
 		if !v.room {
-			return ticket.Attach(ctx, method, req, reply, conn, invoke, opts...)
+			return invoke(ctx, method, req, reply, conn, opts...)
 		}
 	}
 	ctx = rpc.Together(ctx, ctx)
 	defer c.leave(ctx, conn)
-	return ticket.Attach(ctx, method, req, reply, conn, invoke, opts...)
+	return invoke(ctx, method, req, reply, conn, opts...)
 }
 
 // enter takes room, if there is any.
@@ -175,7 +162,7 @@ func (c *coalescer) next(conn *grpc.ClientConn) {
 		c.waiting = slices.Delete(c.waiting, 0, n)
 		c.underWay++
 		if n == 1 {
-			batch[0].end(verdict{alone: true, room: true})
+			batch[0].answer <- verdict{alone: true, room: true}
 		} else {
 			go c.send(batch, conn)
 		}
@@ -184,9 +171,7 @@ func (c *coalescer) next(conn *grpc.ClientConn) {
 
 // wait waits for room and an answer, as long as ctx lets it.
 func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc.ClientConn) verdict {
-	w := &waiter{ctx: ctx, method: method, over: make(chan struct{})}
-	w.op.Ticket = ticket.Sent(ctx)
-	want(&w.op, req)
+	w := &waiter{ctx: ctx, method: method, op: operation(ctx, req), answer: make(chan verdict, 1)}
 	c.mu.Lock()
 	if len(c.waiting) >= maxWaiting {
 		c.mu.Unlock()
@@ -197,8 +182,8 @@ func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc
 	c.next(conn) // there may be room by now
 	c.mu.Unlock()
 	select {
-	case <-w.over:
-		return w.verdict
+	case v := <-w.answer:
+		return v
 	case <-ctx.Done():
 		c.giveUp(w, conn)
 		return verdict{err: status.FromContextError(ctx.Err()).Err()}
@@ -215,8 +200,8 @@ func (c *coalescer) giveUp(w *waiter, conn *grpc.ClientConn) {
 		return
 	}
 	select {
-	case <-w.over:
-		if w.room {
+	case v := <-w.answer:
+		if v.room {
 			c.underWay--
 			c.next(conn)
 		}
@@ -234,7 +219,7 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 		w.ctx, ends[i] = tracing.Asked(w.ctx, w.method)
 		deadline, _ := w.ctx.Deadline()
 		w.op.Traceparent, w.op.TimeLeft = tracing.Header(w.ctx), time.Until(deadline).Microseconds()
-		req.Operations[i] = &w.op
+		req.Operations[i] = w.op
 	}
 	ctx, cancel := together(batch)
 	defer cancel()
@@ -245,7 +230,7 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 		v := verdictOf(resp, err, i)
 		v.header = header
 		ends[i](v.err)
-		w.end(v)
+		w.answer <- v
 	}
 }
 
@@ -324,8 +309,9 @@ func small(req any) bool {
 	return false
 }
 
-// want has an operation be for what a request is for.
-func want(op *cartv1.Operation, req any) {
+// operation is a request, with the ticket that comes with it, as a batch has it.
+func operation(ctx context.Context, req any) *cartv1.Operation {
+	op := &cartv1.Operation{Ticket: ticket.Sent(ctx)}
 	switch req := req.(type) {
 	case *cartv1.GetCartRequest:
 		op.Request = &cartv1.Operation_GetCart{GetCart: req}
@@ -338,4 +324,5 @@ func want(op *cartv1.Operation, req any) {
 	case *cartv1.ClearCartRequest:
 		op.Request = &cartv1.Operation_ClearCart{ClearCart: req}
 	}
+	return op
 }

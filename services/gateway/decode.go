@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/rand"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -22,54 +23,24 @@ import (
 // lines of one request are summed.
 const maxQuantity = 1_000_000_000
 
-var sessionIDs = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+var (
+	skus       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	wholes     = regexp.MustCompile(`^-?[0-9]+$`)
+	sessionIDs = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+	keys       = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
+)
 
-// What nearly every request has is looked at without a regular expression.
-
-// isSKU is ^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$.
-func isSKU(s string) bool {
-	if len(s) < 1 || len(s) > 64 {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-		case i > 0 && (c == '.' || c == '_' || c == '-'):
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// isWhole is ^-?[0-9]+$.
-func isWhole(s string) bool {
-	s, _ = strings.CutPrefix(s, "-")
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// isKey is ^[\x21-\x7e]{1,128}$.
-func isKey(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return 1 <= len(s) && len(s) <= 128
-}
-
-// decode reads the one JSON value in a body. Unknown and repeated members,
+// decode reads the one JSON value in the body. Unknown and repeated members,
 // names in another case, invalid UTF-8 and a second value are faults.
-func decode[T any](h http.Header, body []byte) (T, error) {
+func decode[T any](r *http.Request) (T, error) {
 	var value T
-	err := checkContentType(h)
+	err := checkContentType(r.Header)
 	if err != nil {
 		return value, err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return value, refuse(http.StatusBadRequest, "body_unreadable", "The body ended early; send it whole.")
 	}
 	err = json.Unmarshal(body, &value, json.RejectUnknownMembers(true))
 	if err != nil {
@@ -79,10 +50,7 @@ func decode[T any](h http.Header, body []byte) (T, error) {
 }
 
 func checkContentType(h http.Header) error {
-	types := h["Content-Type"]
-	if len(types) == 1 && types[0] == "application/json" && h["Content-Encoding"] == nil {
-		return nil // as nearly all write it
-	}
+	types := h.Values("Content-Type")
 	if len(types) == 1 && (h.Get("Content-Encoding") == "" || strings.EqualFold(h.Get("Content-Encoding"), "identity")) {
 		mediaType, params, err := mime.ParseMediaType(types[0])
 		charset, named := params["charset"]
@@ -132,13 +100,13 @@ func cut(s string, n int) string {
 }
 
 // decodeAdd reads {"items": [{"sku": …, "quantity": …}, …]}.
-func decodeAdd(h http.Header, body []byte) ([]*cartv1.Line, error) {
+func decodeAdd(r *http.Request) ([]*cartv1.Line, error) {
 	in, err := decode[struct {
 		Items []struct {
 			SKU      *string        `json:"sku"`
 			Quantity jsontext.Value `json:"quantity"`
 		} `json:"items"`
-	}](h, body)
+	}](r)
 	if err != nil {
 		return nil, err
 	}
@@ -161,10 +129,10 @@ func decodeAdd(h http.Header, body []byte) ([]*cartv1.Line, error) {
 }
 
 // decodeSet reads {"quantity": …}.
-func decodeSet(h http.Header, body []byte) (int64, error) {
+func decodeSet(r *http.Request) (int64, error) {
 	in, err := decode[struct {
 		Quantity jsontext.Value `json:"quantity"`
-	}](h, body)
+	}](r)
 	if err != nil {
 		return 0, err
 	}
@@ -172,7 +140,7 @@ func decodeSet(h http.Header, body []byte) (int64, error) {
 }
 
 func parseSKU(sku *string) (string, error) {
-	if sku == nil || !isSKU(*sku) {
+	if sku == nil || !skus.MatchString(*sku) {
 		return "", fault.New(fault.Invalid, "invalid_sku", "A sku is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or a digit.")
 	}
 	return *sku, nil
@@ -183,7 +151,7 @@ func parseSKU(sku *string) (string, error) {
 // limit is the cart's.
 func parseQuantity(value jsontext.Value, least int64) (int64, error) {
 	digits := string(value)
-	if !isWhole(digits) {
+	if !wholes.MatchString(digits) {
 		return 0, invalidQuantity(least)
 	}
 	quantity, err := strconv.ParseInt(digits, 10, 64)
@@ -203,11 +171,11 @@ func invalidQuantity(least int64) error {
 type credentials struct{ email, password string }
 
 // decodeCredentials reads {"email": …, "password": …}.
-func decodeCredentials(h http.Header, body []byte) (credentials, error) {
+func decodeCredentials(r *http.Request) (credentials, error) {
 	in, err := decode[struct {
 		Email    *string `json:"email"`
 		Password *string `json:"password"`
-	}](h, body)
+	}](r)
 	if err != nil {
 		return credentials{}, err
 	}
@@ -225,13 +193,13 @@ type grant struct {
 
 // decodeGrant reads {"grant_type": "password", "email": …, "password": …} or
 // {"grant_type": "refresh_token", "refresh_token": …}.
-func decodeGrant(h http.Header, body []byte) (grant, error) {
+func decodeGrant(r *http.Request) (grant, error) {
 	in, err := decode[struct {
 		Type         *string `json:"grant_type"`
 		Email        *string `json:"email"`
 		Password     *string `json:"password"`
 		RefreshToken *string `json:"refresh_token"`
-	}](h, body)
+	}](r)
 	if err != nil {
 		return grant{}, err
 	}
@@ -248,11 +216,11 @@ func decodeGrant(h http.Header, body []byte) (grant, error) {
 type passwordChange struct{ current, next string }
 
 // decodePasswordChange reads {"current_password": …, "new_password": …}.
-func decodePasswordChange(h http.Header, body []byte) (passwordChange, error) {
+func decodePasswordChange(r *http.Request) (passwordChange, error) {
 	in, err := decode[struct {
 		Current *string `json:"current_password"`
 		New     *string `json:"new_password"`
-	}](h, body)
+	}](r)
 	if err != nil {
 		return passwordChange{}, err
 	}
@@ -272,7 +240,7 @@ func idempotencyKey(h http.Header) (string, error) {
 	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
 		key = key[1 : len(key)-1] // a string as structured fields write it
 	}
-	if len(lines) > 1 || !isKey(key) {
+	if len(lines) > 1 || !keys.MatchString(key) {
 		return "", fault.New(fault.Invalid, "invalid_idempotency_key", "Idempotency-Key must be given once, with 1 to 128 visible ASCII characters.")
 	}
 	return key, nil

@@ -113,18 +113,18 @@ func (s *cartStore) of(owner string) (*cartState, error) {
 func eur(amount int64) *cartv1.Money { return &cartv1.Money{Amount: amount, Currency: "EUR"} }
 
 func (c *cartState) proto(only ...string) *cartv1.Cart {
-	out := &cartv1.Cart{Version: &cartv1.CartVersion{Incarnation: c.incarnation, Version: c.version}, Currency: "EUR", CatalogueRevision: "rev1"}
+	out := &cartv1.Cart{Version: &cartv1.CartVersion{Incarnation: c.incarnation, Version: c.version}, Total: eur(0), CatalogueRevision: "rev1"}
 	for _, sku := range slices.Sorted(maps.Keys(c.lines)) {
 		if len(only) > 0 && !slices.Contains(only, sku) {
 			continue
 		}
 		q := c.lines[sku]
-		i := &cartv1.Item{Sku: sku, Name: sku, Quantity: q, UnitPrice: 100, LineTotal: 100 * q}
+		i := &cartv1.Item{Sku: sku, Name: sku, Quantity: q, UnitPrice: eur(100), LineTotal: eur(100 * q)}
 		if sku == "gone" {
-			i.Unavailable, i.UnitPrice, i.LineTotal = true, 0, 0
+			i.Unavailable, i.UnitPrice, i.LineTotal = true, eur(0), eur(0)
 		}
 		out.Items = append(out.Items, i)
-		out.Total += i.GetLineTotal()
+		out.Total.Amount += i.GetLineTotal().GetAmount()
 	}
 	if c.version > 0 {
 		out.ExpiresAt = timestamppb.New(time.Now().Add(time.Hour))
@@ -142,7 +142,7 @@ func (s *cartStore) change(owner, key, fingerprint string, p *cartv1.Preconditio
 	show := func() *cartv1.Cart {
 		if minimal {
 			out := c.proto(append(skus, "-")...)
-			out.Total = 0
+			out.Total = nil
 			return out
 		}
 		return c.proto()
@@ -300,7 +300,7 @@ func (f *fakeCart) Checkout(ctx context.Context, r *cartv1.CheckoutRequest) (*ca
 		return nil, fault.New(fault.Refused, "cart_empty", "There is nothing to order.")
 	}
 	f.next++
-	o := &cartv1.Order{Id: fmt.Sprintf("order-%d", f.next), Items: c.proto().GetItems(), Total: eur(c.proto().GetTotal()), CreatedAt: timestamppb.Now()}
+	o := &cartv1.Order{Id: fmt.Sprintf("order-%d", f.next), Items: c.proto().GetItems(), Total: c.proto().GetTotal(), CreatedAt: timestamppb.Now()}
 	f.orders[r.GetOwner()] = append([]*cartv1.Order{o}, f.orders[r.GetOwner()]...)
 	clear(c.lines)
 	c.version++
@@ -421,7 +421,7 @@ func (f *fakeAuth) IssueGuestTicket(ctx context.Context, r *authv1.IssueGuestTic
 	guest := "g_" + f.serial()
 	ticket := "ticket-of-" + guest
 	f.guests[ticket] = guest
-	return &authv1.IssueGuestTicketResponse{Ticket: ticket, GuestId: guest, InsideTicket: "inside-ticket-of-" + guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}, nil
+	return &authv1.IssueGuestTicketResponse{Ticket: ticket, GuestId: guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}, nil
 }
 
 func (f *fakeAuth) VerifyGuestTicket(ctx context.Context, r *authv1.VerifyGuestTicketRequest) (*authv1.VerifyGuestTicketResponse, error) {
@@ -435,7 +435,7 @@ func (f *fakeAuth) VerifyGuestTicket(ctx context.Context, r *authv1.VerifyGuestT
 	if !ok {
 		return nil, fault.New(fault.Unauthenticated, "invalid_ticket", "The ticket is not valid.")
 	}
-	resp := &authv1.VerifyGuestTicketResponse{GuestId: guest, InsideTicket: "inside-ticket-of-" + guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
+	resp := &authv1.VerifyGuestTicketResponse{GuestId: guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
 	if f.renew {
 		resp.RenewedTicket = "renewed-" + r.GetTicket()
 		resp.RenewedExpiresAt = timestamppb.New(time.Now().Add(time.Hour))

@@ -39,8 +39,8 @@ func newCookieNames(plain bool) cookieNames {
 // ticket. A request without a usable ticket becomes a new guest's, whose ticket
 // is set with the answer, whatever that is. The request counts as one of the
 // owner's.
-func (g *Gateway) owner(w *answer, r *http.Request) (caller, error) {
-	c, err := g.sessionOf(w, r)
+func (g *Gateway) owner(w http.ResponseWriter, r *http.Request) (caller, error) {
+	c, err := g.sessionOf(r)
 	if err == nil && !c.isUser() {
 		c, err = g.verifyGuest(w, r)
 	}
@@ -48,35 +48,35 @@ func (g *Gateway) owner(w *answer, r *http.Request) (caller, error) {
 		return g.issueGuest(w, r) // once: the next request has the ticket, or is one more of its address
 	}
 	if err == nil {
-		err = g.limits.owner(w, c.owner)
+		err = g.limits.owner(w.Header(), c.owner)
 	}
 	return c, err
 }
 
 // user is owner for what only users have: there, guests are refused.
-func (g *Gateway) user(w *answer, r *http.Request) (caller, error) {
-	c, err := g.sessionOf(w, r)
+func (g *Gateway) user(w http.ResponseWriter, r *http.Request) (caller, error) {
+	c, err := g.sessionOf(r)
 	if err == nil && !c.isUser() {
 		err = refuse(http.StatusUnauthorized, "login_required", "Log in first: POST /v1/sessions.")
 	}
 	if err == nil {
-		err = g.limits.owner(w, c.owner)
+		err = g.limits.owner(w.Header(), c.owner)
 	}
 	return c, err
 }
 
 // sessionOf verifies the session that the request came with. Without one, the
 // caller it returns is no user.
-func (g *Gateway) sessionOf(w *answer, r *http.Request) (caller, error) {
+func (g *Gateway) sessionOf(r *http.Request) (caller, error) {
 	if len(r.Header.Values("Authorization")) > 0 {
-		return g.verifyBearer(w, r)
+		return g.verifyBearer(r)
 	}
-	return g.verifySession(w, r)
+	return g.verifySession(r)
 }
 
 // verifyBearer looks at the access token alone: who sends one means it, whatever
 // cookies come along.
-func (g *Gateway) verifyBearer(w *answer, r *http.Request) (caller, error) {
+func (g *Gateway) verifyBearer(r *http.Request) (caller, error) {
 	lines := r.Header.Values("Authorization")
 	scheme, token, _ := strings.Cut(lines[0], " ")
 	if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > longest || !utf8.ValidString(token) {
@@ -87,7 +87,7 @@ func (g *Gateway) verifyBearer(w *answer, r *http.Request) (caller, error) {
 		return who, nil
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.VerifyAccessToken, &authv1.VerifyAccessTokenRequest{AccessToken: token})
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyAccessToken, &authv1.VerifyAccessTokenRequest{AccessToken: token})
 	if err != nil {
 		return caller{}, err
 	}
@@ -97,7 +97,7 @@ func (g *Gateway) verifyBearer(w *answer, r *http.Request) (caller, error) {
 }
 
 // verifySession looks at the cookie alone.
-func (g *Gateway) verifySession(w *answer, r *http.Request) (caller, error) {
+func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 	token := cookie(r, g.cookies.session)
 	if token == "" {
 		return caller{}, nil
@@ -107,7 +107,7 @@ func (g *Gateway) verifySession(w *answer, r *http.Request) (caller, error) {
 		return who, nil
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.VerifySession, &authv1.VerifySessionRequest{SessionToken: token})
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifySession, &authv1.VerifySessionRequest{SessionToken: token})
 	if err != nil {
 		return caller{}, err
 	}
@@ -118,7 +118,7 @@ func (g *Gateway) verifySession(w *answer, r *http.Request) (caller, error) {
 
 // verifyGuest returns the guest whose ticket the request came with, nobody if
 // there is none or it is unusable. A renewed ticket is set with the answer.
-func (g *Gateway) verifyGuest(w *answer, r *http.Request) (caller, error) {
+func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (caller, error) {
 	ticket := cookie(r, g.cookies.guest)
 	if ticket == "" {
 		return caller{}, nil
@@ -127,7 +127,7 @@ func (g *Gateway) verifyGuest(w *answer, r *http.Request) (caller, error) {
 		return who, nil
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.VerifyGuestTicket, &authv1.VerifyGuestTicketRequest{Ticket: ticket})
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyGuestTicket, &authv1.VerifyGuestTicketRequest{Ticket: ticket})
 	if fault.Is(err, fault.Unauthenticated) && fault.From(err).Code == "invalid_ticket" {
 		return caller{}, nil
 	}
@@ -145,9 +145,9 @@ func (g *Gateway) verifyGuest(w *answer, r *http.Request) (caller, error) {
 }
 
 // issueGuest makes a new guest and sets its ticket with the answer.
-func (g *Gateway) issueGuest(w *answer, r *http.Request) (caller, error) {
+func (g *Gateway) issueGuest(w http.ResponseWriter, r *http.Request) (caller, error) {
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
+	resp, _, err := ask(r.Context(), g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
 	if err != nil {
 		return caller{}, err
 	}
@@ -166,12 +166,12 @@ func cookie(r *http.Request, name string) string {
 	return c.Value
 }
 
-func (g *Gateway) setCookie(w *answer, name, value string, expires *timestamppb.Timestamp) {
+func (g *Gateway) setCookie(w http.ResponseWriter, name, value string, expires *timestamppb.Timestamp) {
 	seconds := int(time.Until(expires.AsTime()).Seconds())
 	http.SetCookie(w, g.newCookie(name, value, max(seconds, 1)))
 }
 
-func (g *Gateway) clearCookie(w *answer, name string) {
+func (g *Gateway) clearCookie(w http.ResponseWriter, name string) {
 	http.SetCookie(w, g.newCookie(name, "", -1))
 }
 

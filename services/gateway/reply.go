@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -93,66 +91,61 @@ func toRefusal(err error) *refusal {
 }
 
 // setCommon sets what every answer carries.
-func (g *Gateway) setCommon(w *answer) {
-	w.set("Served-By", g.instance)
-	w.set("X-Content-Type-Options", "nosniff")
-	w.set("Cache-Control", "no-store")
+func (g *Gateway) setCommon(h http.Header) {
+	h.Set("Served-By", g.instance)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
 	if g.draining.Load() {
-		w.set("Connection", "close") // on HTTP/2 net/http makes a GOAWAY of it
+		h.Set("Connection", "close") // on HTTP/2 net/http makes a GOAWAY of it
 	}
 }
 
-// bodies are what answers are written in before they are sent, of those that were
-// no larger than most.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
 // reply answers value as JSON.
-func reply(w *answer, status int, value any) error {
-	body := bodies.Get().(*bytes.Buffer)
-	body.Reset()
-	err := json.MarshalWrite(body, value)
+func reply(w http.ResponseWriter, status int, value any) error {
+	body, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
-	body.WriteByte('\n')
-	send(w, status, "application/json", body.Bytes())
-	if body.Cap() <= 16<<10 {
-		bodies.Put(body)
-	}
+	send(w, status, "application/json", append(body, '\n'))
 	return nil
 }
 
 // replyEmpty answers a status that has no body.
-func replyEmpty(w *answer, status int) error {
+func replyEmpty(w http.ResponseWriter, status int) error {
 	w.WriteHeader(status)
 	return nil
 }
 
 // send is the one writer of answers with a body.
-func send(w *answer, status int, contentType string, body []byte) {
-	w.set("Content-Type", contentType)
-	w.set("Content-Length", strconv.Itoa(len(body)))
+func send(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone needs no answer
 }
 
 // fail answers an error.
-func (g *Gateway) fail(w *answer, r *http.Request, err error) {
+func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := toRefusal(err)
+	h := w.Header()
 	switch p.status {
 	case http.StatusUnauthorized:
 		challenge := `Bearer realm="coatcheck"`
 		if p.code == "invalid_token" {
 			challenge += `, error="invalid_token"`
 		}
-		w.set("WWW-Authenticate", challenge)
+		h.Set("WWW-Authenticate", challenge)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		w.set("Retry-After", strconv.Itoa(int(math.Ceil(max(p.after, retryAfter).Seconds()))))
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(max(p.after, retryAfter).Seconds()))))
 	}
 	if p.code == "invalid_session" {
 		g.clearCookie(w, g.cookies.session)
 	}
-	w.err = err
+	var id string
+	if a, ok := w.(*answer); ok {
+		a.err, id = err, a.id.String()
+	}
 	body, err := json.Marshal(problem{
 		Type:     "about:blank",
 		Title:    http.StatusText(p.status),
@@ -160,7 +153,7 @@ func (g *Gateway) fail(w *answer, r *http.Request, err error) {
 		Detail:   p.detail,
 		Instance: r.URL.EscapedPath(),
 		Code:     p.code,
-		TraceID:  w.id.String(),
+		TraceID:  id,
 		Cart:     p.cart,
 	})
 	if err != nil {
@@ -182,37 +175,13 @@ func (g *Gateway) recover(a *answer, r *http.Request) {
 	g.fail(a, r, fault.New(fault.Internal, "internal", "Something went wrong on our side."))
 }
 
-// answer is what goes with a request on its way: its body and how long the work
-// on it may take, once it was admitted, and what was answered, for the log and
-// the metrics.
+// answer remembers what was answered, for the log and the metrics.
 type answer struct {
 	http.ResponseWriter
 	id     trace.TraceID // names the request in the log and in a problem
-	body   []byte
-	end    time.Time // of all calls and tries
 	status int
 	route  string
 	err    error
-	values [12]string // see set
-	used   int
-}
-
-// set sets a header. Its value stays here: by itself it would be an allocation,
-// and there are a dozen.
-func (a *answer) set(name, value string) {
-	h := a.Header()
-	name = http.CanonicalHeaderKey(name)
-	if before := h[name]; len(before) == 1 {
-		before[0] = value
-		return
-	}
-	if a.used == len(a.values) {
-		h[name] = []string{value}
-		return
-	}
-	a.values[a.used] = value
-	h[name] = a.values[a.used : a.used+1 : a.used+1]
-	a.used++
 }
 
 func (a *answer) WriteHeader(status int) {

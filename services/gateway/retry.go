@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 
 	"coatcheck/chassis/fault"
 	"coatcheck/chassis/rpc"
@@ -61,21 +60,20 @@ func (b *backend) count(ctx context.Context, tries int, err error) {
 }
 
 // ask makes one logical call: up to three tries, each at another replica as long
-// as there is one, until end and within ctx. Only what may work elsewhere is tried again. All
+// as there is one, within ctx. Only what may work elsewhere is tried again. All
 // tries send the same req, so a change must carry its idempotency key in it.
 // It also names the replica that answered, "" if none did.
 //
 // "overloaded" says that nothing was done. Where a try before may have done it,
 // that one's error is answered instead.
-func ask[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
-	b.budget.begin()
-	defer b.budget.end()
+func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
+	defer b.budget.begin()()
 	try := 1
 	defer func() { b.count(ctx, try, err) }()
 	ctx = rpc.NewCall(ctx)
 	var doubt error
 	for ; ; try++ {
-		resp, replica, err = once(ctx, end, b, method, req, try)
+		resp, replica, err = once(ctx, b, method, req, try)
 		if fault.Is(err, fault.Unavailable) {
 			b.budget.fail()
 			if fault.From(err).Code != "overloaded" {
@@ -84,7 +82,7 @@ func ask[Req, Resp any](ctx context.Context, end time.Time, b *backend, method f
 				err = doubt
 			}
 		}
-		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || errors.Is(err, errWaiting) || ctx.Err() != nil || over(end) {
+		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || errors.Is(err, errWaiting) || ctx.Err() != nil {
 			return resp, replica, err
 		}
 		if !b.budget.spend() {
@@ -95,27 +93,20 @@ func ask[Req, Resp any](ctx context.Context, end time.Time, b *backend, method f
 		retried(ctx, try)
 		select {
 		case <-ctx.Done():
-		case <-time.After(min(minPause+rand.N(maxPause-minPause), time.Until(end))):
-		}
-		if ctx.Err() != nil || over(end) {
 			return resp, replica, err
+		case <-time.After(minPause + rand.N(maxPause-minPause)):
 		}
 	}
 }
 
-func over(end time.Time) bool { return !time.Now().Before(end) }
-
-func once[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
-	if last := time.Now().Add(b.tryTimeout); last.Before(end) {
-		end = last
-	}
-	ctx, cancel := context.WithDeadline(ctx, end)
+func once[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.tryTimeout)
 	defer cancel()
-	var header metadata.MD
+	served, replica := rpc.ServedBy()
 	// A first try fails at once when no replica can be reached; the budget then
 	// bounds how many wait for one to come back.
-	resp, err := method(ctx, req, grpc.Header(&header), grpc.WaitForReady(try > 1))
-	return resp, rpc.ServedBy(header), err
+	resp, err := method(ctx, req, served, grpc.WaitForReady(try > 1))
+	return resp, replica(), err
 }
 
 // budget keeps retries from becoming a load of their own: in the last ten
@@ -140,20 +131,19 @@ type second struct {
 // well says that hardly any try failed, of enough to tell.
 func (s second) well() bool { return s.calls >= 20 && s.failed*10 <= s.calls }
 
-// begin counts a call, for which end is to be called when it is over.
-func (b *budget) begin() {
+// begin counts a call; the caller calls what it returns when the call is over.
+func (b *budget) begin() (end func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.inFlight++
 	s := b.current()
 	s.calls++
 	s.peak = max(s.peak, b.inFlight)
-}
-
-func (b *budget) end() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.inFlight--
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.inFlight--
+	}
 }
 
 // fail counts a try that failed.

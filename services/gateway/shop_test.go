@@ -98,9 +98,12 @@ func newShopWith(t testing.TB, settings Settings, replicas int) *shop {
 		s.fakeAuths, authAddrs = append(s.fakeAuths, auth), append(authAddrs, addr)
 	}
 	metrics := rpc.NewClientMetrics(s.reg)
-	var options []grpc.DialOption
-	s.coalescer, options = coalesce(settings, s.reg)
-	cart, err := rpc.Dial(strings.Join(cartAddrs, ","), metrics, options...)
+	var together []grpc.DialOption
+	if settings.CartBatches > 0 {
+		s.coalescer = newCoalescer(settings.CartBatches, s.reg)
+		together = append(together, grpc.WithChainUnaryInterceptor(s.coalescer.call))
+	}
+	cart, err := rpc.Dial(strings.Join(cartAddrs, ","), metrics, together...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,6 @@ import (
 
 	"coatcheck/chassis"
 	"coatcheck/chassis/fault"
-	"coatcheck/chassis/ticket"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
@@ -47,8 +46,7 @@ func throttled(addrs []string) (*grpc.ClientConn, error) {
 			"loadBalancingConfig": [{"round_robin": {}}],
 			"methodConfig": [{"name": [{}], "retryPolicy": {
 				"maxAttempts": 3, "initialBackoff": "0.01s", "maxBackoff": "0.1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}],
-			"retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}}`),
-		grpc.WithChainUnaryInterceptor(ticket.Attach))
+			"retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}}`))
 }
 
 // firstTriesOnly keeps the gateway's own retries from being made: these, and

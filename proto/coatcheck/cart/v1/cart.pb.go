@@ -158,13 +158,12 @@ type Item struct {
 	Sku   string                 `protobuf:"bytes,1,opt,name=sku,proto3" json:"sku,omitempty"`
 	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// At least 1.
-	Quantity int64 `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	Quantity  int64  `protobuf:"varint,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	UnitPrice *Money `protobuf:"bytes,4,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
+	LineTotal *Money `protobuf:"bytes,5,opt,name=line_total,json=lineTotal,proto3" json:"line_total,omitempty"`
 	// The SKU has left the catalogue: the price is 0, and checkout is refused
 	// until the line is removed.
-	Unavailable bool `protobuf:"varint,6,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
-	// In minor units of the currency of the cart or the order.
-	UnitPrice     int64 `protobuf:"varint,7,opt,name=unit_price,json=unitPrice,proto3" json:"unit_price,omitempty"`
-	LineTotal     int64 `protobuf:"varint,8,opt,name=line_total,json=lineTotal,proto3" json:"line_total,omitempty"`
+	Unavailable   bool `protobuf:"varint,6,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,25 +219,25 @@ func (x *Item) GetQuantity() int64 {
 	return 0
 }
 
+func (x *Item) GetUnitPrice() *Money {
+	if x != nil {
+		return x.UnitPrice
+	}
+	return nil
+}
+
+func (x *Item) GetLineTotal() *Money {
+	if x != nil {
+		return x.LineTotal
+	}
+	return nil
+}
+
 func (x *Item) GetUnavailable() bool {
 	if x != nil {
 		return x.Unavailable
 	}
 	return false
-}
-
-func (x *Item) GetUnitPrice() int64 {
-	if x != nil {
-		return x.UnitPrice
-	}
-	return 0
-}
-
-func (x *Item) GetLineTotal() int64 {
-	if x != nil {
-		return x.LineTotal
-	}
-	return 0
 }
 
 // CartVersion names one state of one cart.
@@ -301,16 +300,14 @@ type Cart struct {
 	Version *CartVersion           `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// In order of SKU.
 	Items []*Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
+	// Of all lines; absent from a minimal answer.
+	Total *Money `protobuf:"bytes,3,opt,name=total,proto3" json:"total,omitempty"`
 	// Absent for an absent cart, and while a merge is under way.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Of the catalogue that gave the names and prices.
 	CatalogueRevision string `protobuf:"bytes,5,opt,name=catalogue_revision,json=catalogueRevision,proto3" json:"catalogue_revision,omitempty"`
-	// Of all lines, in minor units; 0 in a minimal answer.
-	Total int64 `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`
-	// Of all prices: ISO 4217, three capital letters.
-	Currency      string `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Cart) Reset() {
@@ -357,6 +354,13 @@ func (x *Cart) GetItems() []*Item {
 	return nil
 }
 
+func (x *Cart) GetTotal() *Money {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
 func (x *Cart) GetExpiresAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpiresAt
@@ -367,20 +371,6 @@ func (x *Cart) GetExpiresAt() *timestamppb.Timestamp {
 func (x *Cart) GetCatalogueRevision() string {
 	if x != nil {
 		return x.CatalogueRevision
-	}
-	return ""
-}
-
-func (x *Cart) GetTotal() int64 {
-	if x != nil {
-		return x.Total
-	}
-	return 0
-}
-
-func (x *Cart) GetCurrency() string {
-	if x != nil {
-		return x.Currency
 	}
 	return ""
 }
@@ -1209,9 +1199,8 @@ func (*MergeCartsResponse) Descriptor() ([]byte, []int) {
 type Order struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sorts by time of creation.
-	Id    string  `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Items []*Item `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
-	// Its currency is that of the items too.
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Items         []*Item                `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
 	Total         *Money                 `protobuf:"bytes,3,opt,name=total,proto3" json:"total,omitempty"`
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2210,27 +2199,26 @@ const file_coatcheck_cart_v1_cart_proto_rawDesc = "" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x127\n" +
 	"\n" +
-	"unit_price\x18\x03 \x01(\v2\x18.coatcheck.cart.v1.MoneyR\tunitPrice\"\xb4\x01\n" +
+	"unit_price\x18\x03 \x01(\v2\x18.coatcheck.cart.v1.MoneyR\tunitPrice\"\xdc\x01\n" +
 	"\x04Item\x12\x10\n" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
-	"\bquantity\x18\x03 \x01(\x03R\bquantity\x12 \n" +
-	"\vunavailable\x18\x06 \x01(\bR\vunavailable\x12\x1d\n" +
+	"\bquantity\x18\x03 \x01(\x03R\bquantity\x127\n" +
 	"\n" +
-	"unit_price\x18\a \x01(\x03R\tunitPrice\x12\x1d\n" +
+	"unit_price\x18\x04 \x01(\v2\x18.coatcheck.cart.v1.MoneyR\tunitPrice\x127\n" +
 	"\n" +
-	"line_total\x18\b \x01(\x03R\tlineTotalJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06\"I\n" +
+	"line_total\x18\x05 \x01(\v2\x18.coatcheck.cart.v1.MoneyR\tlineTotal\x12 \n" +
+	"\vunavailable\x18\x06 \x01(\bR\vunavailable\"I\n" +
 	"\vCartVersion\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"\x91\x02\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"\x89\x02\n" +
 	"\x04Cart\x128\n" +
 	"\aversion\x18\x01 \x01(\v2\x1e.coatcheck.cart.v1.CartVersionR\aversion\x12-\n" +
-	"\x05items\x18\x02 \x03(\v2\x17.coatcheck.cart.v1.ItemR\x05items\x129\n" +
+	"\x05items\x18\x02 \x03(\v2\x17.coatcheck.cart.v1.ItemR\x05items\x12.\n" +
+	"\x05total\x18\x03 \x01(\v2\x18.coatcheck.cart.v1.MoneyR\x05total\x129\n" +
 	"\n" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12-\n" +
-	"\x12catalogue_revision\x18\x05 \x01(\tR\x11catalogueRevision\x12\x14\n" +
-	"\x05total\x18\x06 \x01(\x03R\x05total\x12\x1a\n" +
-	"\bcurrency\x18\a \x01(\tR\bcurrencyJ\x04\b\x03\x10\x04\"E\n" +
+	"\x12catalogue_revision\x18\x05 \x01(\tR\x11catalogueRevision\"E\n" +
 	"\fPrecondition\x125\n" +
 	"\x06any_of\x18\x01 \x03(\v2\x1e.coatcheck.cart.v1.CartVersionR\x05anyOf\"k\n" +
 	"\x06Change\x12+\n" +
@@ -2412,69 +2400,72 @@ var file_coatcheck_cart_v1_cart_proto_goTypes = []any{
 }
 var file_coatcheck_cart_v1_cart_proto_depIdxs = []int32{
 	0,  // 0: coatcheck.cart.v1.Product.unit_price:type_name -> coatcheck.cart.v1.Money
-	3,  // 1: coatcheck.cart.v1.Cart.version:type_name -> coatcheck.cart.v1.CartVersion
-	2,  // 2: coatcheck.cart.v1.Cart.items:type_name -> coatcheck.cart.v1.Item
-	36, // 3: coatcheck.cart.v1.Cart.expires_at:type_name -> google.protobuf.Timestamp
-	3,  // 4: coatcheck.cart.v1.Precondition.any_of:type_name -> coatcheck.cart.v1.CartVersion
-	4,  // 5: coatcheck.cart.v1.Change.cart:type_name -> coatcheck.cart.v1.Cart
-	4,  // 6: coatcheck.cart.v1.GetCartResponse.cart:type_name -> coatcheck.cart.v1.Cart
-	5,  // 7: coatcheck.cart.v1.AddItemsRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
-	7,  // 8: coatcheck.cart.v1.AddItemsRequest.lines:type_name -> coatcheck.cart.v1.Line
-	6,  // 9: coatcheck.cart.v1.AddItemsResponse.change:type_name -> coatcheck.cart.v1.Change
-	5,  // 10: coatcheck.cart.v1.SetItemRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
-	7,  // 11: coatcheck.cart.v1.SetItemRequest.line:type_name -> coatcheck.cart.v1.Line
-	6,  // 12: coatcheck.cart.v1.SetItemResponse.change:type_name -> coatcheck.cart.v1.Change
-	5,  // 13: coatcheck.cart.v1.RemoveItemRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
-	6,  // 14: coatcheck.cart.v1.RemoveItemResponse.change:type_name -> coatcheck.cart.v1.Change
-	5,  // 15: coatcheck.cart.v1.ClearCartRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
-	6,  // 16: coatcheck.cart.v1.ClearCartResponse.change:type_name -> coatcheck.cart.v1.Change
-	2,  // 17: coatcheck.cart.v1.Order.items:type_name -> coatcheck.cart.v1.Item
-	0,  // 18: coatcheck.cart.v1.Order.total:type_name -> coatcheck.cart.v1.Money
-	36, // 19: coatcheck.cart.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	5,  // 20: coatcheck.cart.v1.CheckoutRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
-	20, // 21: coatcheck.cart.v1.CheckoutResponse.order:type_name -> coatcheck.cart.v1.Order
-	20, // 22: coatcheck.cart.v1.GetOrderResponse.order:type_name -> coatcheck.cart.v1.Order
-	20, // 23: coatcheck.cart.v1.ListOrdersResponse.orders:type_name -> coatcheck.cart.v1.Order
-	1,  // 24: coatcheck.cart.v1.ListProductsResponse.products:type_name -> coatcheck.cart.v1.Product
-	32, // 25: coatcheck.cart.v1.BatchRequest.operations:type_name -> coatcheck.cart.v1.Operation
-	8,  // 26: coatcheck.cart.v1.Operation.get_cart:type_name -> coatcheck.cart.v1.GetCartRequest
-	10, // 27: coatcheck.cart.v1.Operation.add_items:type_name -> coatcheck.cart.v1.AddItemsRequest
-	12, // 28: coatcheck.cart.v1.Operation.set_item:type_name -> coatcheck.cart.v1.SetItemRequest
-	14, // 29: coatcheck.cart.v1.Operation.remove_item:type_name -> coatcheck.cart.v1.RemoveItemRequest
-	16, // 30: coatcheck.cart.v1.Operation.clear_cart:type_name -> coatcheck.cart.v1.ClearCartRequest
-	34, // 31: coatcheck.cart.v1.BatchResponse.outcomes:type_name -> coatcheck.cart.v1.Outcome
-	9,  // 32: coatcheck.cart.v1.Outcome.get_cart:type_name -> coatcheck.cart.v1.GetCartResponse
-	6,  // 33: coatcheck.cart.v1.Outcome.change:type_name -> coatcheck.cart.v1.Change
-	35, // 34: coatcheck.cart.v1.Outcome.failure:type_name -> coatcheck.cart.v1.Failure
-	8,  // 35: coatcheck.cart.v1.CartService.GetCart:input_type -> coatcheck.cart.v1.GetCartRequest
-	10, // 36: coatcheck.cart.v1.CartService.AddItems:input_type -> coatcheck.cart.v1.AddItemsRequest
-	12, // 37: coatcheck.cart.v1.CartService.SetItem:input_type -> coatcheck.cart.v1.SetItemRequest
-	14, // 38: coatcheck.cart.v1.CartService.RemoveItem:input_type -> coatcheck.cart.v1.RemoveItemRequest
-	16, // 39: coatcheck.cart.v1.CartService.ClearCart:input_type -> coatcheck.cart.v1.ClearCartRequest
-	18, // 40: coatcheck.cart.v1.CartService.MergeCarts:input_type -> coatcheck.cart.v1.MergeCartsRequest
-	21, // 41: coatcheck.cart.v1.CartService.Checkout:input_type -> coatcheck.cart.v1.CheckoutRequest
-	23, // 42: coatcheck.cart.v1.CartService.GetOrder:input_type -> coatcheck.cart.v1.GetOrderRequest
-	25, // 43: coatcheck.cart.v1.CartService.ListOrders:input_type -> coatcheck.cart.v1.ListOrdersRequest
-	27, // 44: coatcheck.cart.v1.CartService.EraseOwner:input_type -> coatcheck.cart.v1.EraseOwnerRequest
-	29, // 45: coatcheck.cart.v1.CartService.ListProducts:input_type -> coatcheck.cart.v1.ListProductsRequest
-	31, // 46: coatcheck.cart.v1.CartService.Batch:input_type -> coatcheck.cart.v1.BatchRequest
-	9,  // 47: coatcheck.cart.v1.CartService.GetCart:output_type -> coatcheck.cart.v1.GetCartResponse
-	11, // 48: coatcheck.cart.v1.CartService.AddItems:output_type -> coatcheck.cart.v1.AddItemsResponse
-	13, // 49: coatcheck.cart.v1.CartService.SetItem:output_type -> coatcheck.cart.v1.SetItemResponse
-	15, // 50: coatcheck.cart.v1.CartService.RemoveItem:output_type -> coatcheck.cart.v1.RemoveItemResponse
-	17, // 51: coatcheck.cart.v1.CartService.ClearCart:output_type -> coatcheck.cart.v1.ClearCartResponse
-	19, // 52: coatcheck.cart.v1.CartService.MergeCarts:output_type -> coatcheck.cart.v1.MergeCartsResponse
-	22, // 53: coatcheck.cart.v1.CartService.Checkout:output_type -> coatcheck.cart.v1.CheckoutResponse
-	24, // 54: coatcheck.cart.v1.CartService.GetOrder:output_type -> coatcheck.cart.v1.GetOrderResponse
-	26, // 55: coatcheck.cart.v1.CartService.ListOrders:output_type -> coatcheck.cart.v1.ListOrdersResponse
-	28, // 56: coatcheck.cart.v1.CartService.EraseOwner:output_type -> coatcheck.cart.v1.EraseOwnerResponse
-	30, // 57: coatcheck.cart.v1.CartService.ListProducts:output_type -> coatcheck.cart.v1.ListProductsResponse
-	33, // 58: coatcheck.cart.v1.CartService.Batch:output_type -> coatcheck.cart.v1.BatchResponse
-	47, // [47:59] is the sub-list for method output_type
-	35, // [35:47] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	0,  // 1: coatcheck.cart.v1.Item.unit_price:type_name -> coatcheck.cart.v1.Money
+	0,  // 2: coatcheck.cart.v1.Item.line_total:type_name -> coatcheck.cart.v1.Money
+	3,  // 3: coatcheck.cart.v1.Cart.version:type_name -> coatcheck.cart.v1.CartVersion
+	2,  // 4: coatcheck.cart.v1.Cart.items:type_name -> coatcheck.cart.v1.Item
+	0,  // 5: coatcheck.cart.v1.Cart.total:type_name -> coatcheck.cart.v1.Money
+	36, // 6: coatcheck.cart.v1.Cart.expires_at:type_name -> google.protobuf.Timestamp
+	3,  // 7: coatcheck.cart.v1.Precondition.any_of:type_name -> coatcheck.cart.v1.CartVersion
+	4,  // 8: coatcheck.cart.v1.Change.cart:type_name -> coatcheck.cart.v1.Cart
+	4,  // 9: coatcheck.cart.v1.GetCartResponse.cart:type_name -> coatcheck.cart.v1.Cart
+	5,  // 10: coatcheck.cart.v1.AddItemsRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
+	7,  // 11: coatcheck.cart.v1.AddItemsRequest.lines:type_name -> coatcheck.cart.v1.Line
+	6,  // 12: coatcheck.cart.v1.AddItemsResponse.change:type_name -> coatcheck.cart.v1.Change
+	5,  // 13: coatcheck.cart.v1.SetItemRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
+	7,  // 14: coatcheck.cart.v1.SetItemRequest.line:type_name -> coatcheck.cart.v1.Line
+	6,  // 15: coatcheck.cart.v1.SetItemResponse.change:type_name -> coatcheck.cart.v1.Change
+	5,  // 16: coatcheck.cart.v1.RemoveItemRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
+	6,  // 17: coatcheck.cart.v1.RemoveItemResponse.change:type_name -> coatcheck.cart.v1.Change
+	5,  // 18: coatcheck.cart.v1.ClearCartRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
+	6,  // 19: coatcheck.cart.v1.ClearCartResponse.change:type_name -> coatcheck.cart.v1.Change
+	2,  // 20: coatcheck.cart.v1.Order.items:type_name -> coatcheck.cart.v1.Item
+	0,  // 21: coatcheck.cart.v1.Order.total:type_name -> coatcheck.cart.v1.Money
+	36, // 22: coatcheck.cart.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	5,  // 23: coatcheck.cart.v1.CheckoutRequest.if_match:type_name -> coatcheck.cart.v1.Precondition
+	20, // 24: coatcheck.cart.v1.CheckoutResponse.order:type_name -> coatcheck.cart.v1.Order
+	20, // 25: coatcheck.cart.v1.GetOrderResponse.order:type_name -> coatcheck.cart.v1.Order
+	20, // 26: coatcheck.cart.v1.ListOrdersResponse.orders:type_name -> coatcheck.cart.v1.Order
+	1,  // 27: coatcheck.cart.v1.ListProductsResponse.products:type_name -> coatcheck.cart.v1.Product
+	32, // 28: coatcheck.cart.v1.BatchRequest.operations:type_name -> coatcheck.cart.v1.Operation
+	8,  // 29: coatcheck.cart.v1.Operation.get_cart:type_name -> coatcheck.cart.v1.GetCartRequest
+	10, // 30: coatcheck.cart.v1.Operation.add_items:type_name -> coatcheck.cart.v1.AddItemsRequest
+	12, // 31: coatcheck.cart.v1.Operation.set_item:type_name -> coatcheck.cart.v1.SetItemRequest
+	14, // 32: coatcheck.cart.v1.Operation.remove_item:type_name -> coatcheck.cart.v1.RemoveItemRequest
+	16, // 33: coatcheck.cart.v1.Operation.clear_cart:type_name -> coatcheck.cart.v1.ClearCartRequest
+	34, // 34: coatcheck.cart.v1.BatchResponse.outcomes:type_name -> coatcheck.cart.v1.Outcome
+	9,  // 35: coatcheck.cart.v1.Outcome.get_cart:type_name -> coatcheck.cart.v1.GetCartResponse
+	6,  // 36: coatcheck.cart.v1.Outcome.change:type_name -> coatcheck.cart.v1.Change
+	35, // 37: coatcheck.cart.v1.Outcome.failure:type_name -> coatcheck.cart.v1.Failure
+	8,  // 38: coatcheck.cart.v1.CartService.GetCart:input_type -> coatcheck.cart.v1.GetCartRequest
+	10, // 39: coatcheck.cart.v1.CartService.AddItems:input_type -> coatcheck.cart.v1.AddItemsRequest
+	12, // 40: coatcheck.cart.v1.CartService.SetItem:input_type -> coatcheck.cart.v1.SetItemRequest
+	14, // 41: coatcheck.cart.v1.CartService.RemoveItem:input_type -> coatcheck.cart.v1.RemoveItemRequest
+	16, // 42: coatcheck.cart.v1.CartService.ClearCart:input_type -> coatcheck.cart.v1.ClearCartRequest
+	18, // 43: coatcheck.cart.v1.CartService.MergeCarts:input_type -> coatcheck.cart.v1.MergeCartsRequest
+	21, // 44: coatcheck.cart.v1.CartService.Checkout:input_type -> coatcheck.cart.v1.CheckoutRequest
+	23, // 45: coatcheck.cart.v1.CartService.GetOrder:input_type -> coatcheck.cart.v1.GetOrderRequest
+	25, // 46: coatcheck.cart.v1.CartService.ListOrders:input_type -> coatcheck.cart.v1.ListOrdersRequest
+	27, // 47: coatcheck.cart.v1.CartService.EraseOwner:input_type -> coatcheck.cart.v1.EraseOwnerRequest
+	29, // 48: coatcheck.cart.v1.CartService.ListProducts:input_type -> coatcheck.cart.v1.ListProductsRequest
+	31, // 49: coatcheck.cart.v1.CartService.Batch:input_type -> coatcheck.cart.v1.BatchRequest
+	9,  // 50: coatcheck.cart.v1.CartService.GetCart:output_type -> coatcheck.cart.v1.GetCartResponse
+	11, // 51: coatcheck.cart.v1.CartService.AddItems:output_type -> coatcheck.cart.v1.AddItemsResponse
+	13, // 52: coatcheck.cart.v1.CartService.SetItem:output_type -> coatcheck.cart.v1.SetItemResponse
+	15, // 53: coatcheck.cart.v1.CartService.RemoveItem:output_type -> coatcheck.cart.v1.RemoveItemResponse
+	17, // 54: coatcheck.cart.v1.CartService.ClearCart:output_type -> coatcheck.cart.v1.ClearCartResponse
+	19, // 55: coatcheck.cart.v1.CartService.MergeCarts:output_type -> coatcheck.cart.v1.MergeCartsResponse
+	22, // 56: coatcheck.cart.v1.CartService.Checkout:output_type -> coatcheck.cart.v1.CheckoutResponse
+	24, // 57: coatcheck.cart.v1.CartService.GetOrder:output_type -> coatcheck.cart.v1.GetOrderResponse
+	26, // 58: coatcheck.cart.v1.CartService.ListOrders:output_type -> coatcheck.cart.v1.ListOrdersResponse
+	28, // 59: coatcheck.cart.v1.CartService.EraseOwner:output_type -> coatcheck.cart.v1.EraseOwnerResponse
+	30, // 60: coatcheck.cart.v1.CartService.ListProducts:output_type -> coatcheck.cart.v1.ListProductsResponse
+	33, // 61: coatcheck.cart.v1.CartService.Batch:output_type -> coatcheck.cart.v1.BatchResponse
+	50, // [50:62] is the sub-list for method output_type
+	38, // [38:50] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_coatcheck_cart_v1_cart_proto_init() }
