@@ -280,12 +280,12 @@ func TestEndsInterrupted(t *testing.T) {
 				before, err := whole.store.LastRevocation(t.Context())
 				ok(t, err)
 				ok(t, end(whole, id, made.GetSession().GetId()))
-				_, err = whole.VerifySession(t.Context(), &authv1.VerifySessionRequest{SessionToken: made.GetSessionToken()})
-				want(t, err, fault.Unauthenticated, "invalid_session")
 				found, err := whole.store.ReadRevocations(t.Context(), before, time.Millisecond)
-				if err != nil || len(found) == 0 || found[0].UserID != id {
+				if err != nil || len(found) != 1 || found[0].UserID != id {
 					t.Fatalf("the log says %v, %v", found, err)
 				}
+				_, err = whole.VerifySession(t.Context(), &authv1.VerifySessionRequest{SessionToken: made.GetSessionToken()})
+				want(t, err, fault.Unauthenticated, "invalid_session")
 			})
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +28,6 @@ func write(t *testing.T, name, text string) string {
 
 // attempt is a change as it came from the page.
 type attempt struct {
-	at           time.Time
 	request      string
 	key, ifMatch string
 }
@@ -73,7 +73,7 @@ func newWire(t *testing.T, shop *local.Shop) (*wire, string) {
 			return
 		}
 		w.mu.Lock()
-		w.attempts = append(w.attempts, attempt{time.Now(), r.Method + " " + r.URL.Path, r.Header.Get("Idempotency-Key"), r.Header.Get("If-Match")})
+		w.attempts = append(w.attempts, attempt{r.Method + " " + r.URL.Path, r.Header.Get("Idempotency-Key"), r.Header.Get("If-Match")})
 		pass := proxy.ServeHTTP
 		if len(w.spoil) > 0 {
 			spoil := w.spoil[0]
@@ -94,22 +94,28 @@ func (w *wire) spoilNext(spoil ...func(http.ResponseWriter, http.Handler, *http.
 }
 
 // seen checks that the attempts since spoilNext were n times the same request
-// under one key, each further one so long after the first, and returns that. On
-// a busy machine the first arrives late, and the others are nearer to it.
-func (w *wire) seen(t *testing.T, n int, request string, after ...time.Duration) attempt {
+// under one key, each further one so long after the first by the page's clock, and
+// returns that. By the wire's clock a first that arrives late would be nearer.
+func (w *wire) seen(t *testing.T, p *page, n int, request string, after ...time.Duration) attempt {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.attempts) != n {
 		t.Fatalf("%d attempts, want %d: %+v", len(w.attempts), n, w.attempts)
 	}
+	_, path, _ := strings.Cut(request, " ")
+	sent := p.sent(path)
+	if len(sent) < n {
+		t.Fatalf("the page sent %v, want %d at least", sent, n)
+	}
+	sent = sent[len(sent)-n:]
 	for i, a := range w.attempts {
 		first := w.attempts[0]
 		if a.request != request || a.key == "" || a.key != first.key || a.ifMatch != first.ifMatch {
 			t.Errorf("attempt %d is %+v, the first %+v", i+1, a, first)
 		}
 		if i > 0 && i <= len(after) {
-			if came := a.at.Sub(first.at); came < after[i-1]-600*time.Millisecond || came > after[i-1]+8*time.Second {
+			if came := sent[i] - sent[0]; came < after[i-1]-50*time.Millisecond || came > after[i-1]+8*time.Second {
 				t.Errorf("attempt %d came after %v, want %v", i+1, came, after[i-1])
 			}
 		}
@@ -128,7 +134,7 @@ func TestLostAnswers(t *testing.T) {
 	w.spoilNext(lost, lost)
 	p.add("mug-01")
 	p.shows(map[string]int{"mug-01": 1})
-	add := w.seen(t, 3, "POST /v1/cart/items", second, third)
+	add := w.seen(t, p, 3, "POST /v1/cart/items", second, third)
 	if stamps := []string{p.tickets()[2].Stamp, p.tickets()[3].Stamp}; fmt.Sprint(stamps) != "[no answer no answer]" {
 		t.Errorf("the tickets of lost answers say %v: %+v", stamps, p.tickets())
 	}
@@ -139,17 +145,17 @@ func TestLostAnswers(t *testing.T) {
 	p.click(`#lines li[data-sku="mug-01"] .more`)
 	p.shows(map[string]int{"mug-01": 2})
 	p.until(`document.getElementById('version').textContent === '002'`)
-	if set := w.seen(t, 2, "PUT /v1/cart/items/mug-01", second); set.ifMatch == "" || set.key == add.key {
+	if set := w.seen(t, p, 2, "PUT /v1/cart/items/mug-01", second); set.ifMatch == "" || set.key == add.key {
 		t.Errorf("a set came as %+v", set)
 	}
 
 	w.spoilNext(lost, lost, lost)
 	p.add("hat-01")
 	p.said("Whether it happened is not known")
-	w.seen(t, 3, "POST /v1/cart/items", second, third)
+	w.seen(t, p, 3, "POST /v1/cart/items", second, third)
 	p.click("#act")
 	p.shows(map[string]int{"mug-01": 2, "hat-01": 1})
-	w.seen(t, 4, "POST /v1/cart/items")
+	w.seen(t, p, 4, "POST /v1/cart/items")
 
 	w.spoilNext(lost, lost, lost)
 	p.add("hat-01")
@@ -172,12 +178,12 @@ func TestBusyShop(t *testing.T) {
 	w.spoilNext(busy("3"))
 	p.add("mug-01")
 	p.shows(map[string]int{"mug-01": 1})
-	w.seen(t, 2, "POST /v1/cart/items", 3*time.Second)
+	w.seen(t, p, 2, "POST /v1/cart/items", 3*time.Second)
 
 	w.spoilNext(busy("60"))
 	p.add("mug-01")
 	p.said("nothing was changed")
-	w.seen(t, 1, "POST /v1/cart/items")
+	w.seen(t, p, 1, "POST /v1/cart/items")
 	p.click("#act")
 	p.shows(map[string]int{"mug-01": 2})
 }
@@ -209,7 +215,7 @@ func TestLostCheckout(t *testing.T) {
 	p.click("#checkout")
 	p.shows(map[string]int{})
 	p.until(`document.querySelectorAll('#order-list > li').length === 1`)
-	w.seen(t, 3, "POST /v1/cart/checkout")
+	w.seen(t, p, 3, "POST /v1/cart/checkout")
 	if orders := p.visitor().do(200, "GET", "/v1/orders", "").Orders; len(orders) != 1 {
 		t.Errorf("orders %+v", orders)
 	}

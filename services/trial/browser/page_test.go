@@ -255,6 +255,15 @@ func (p *page) tickets() []ticket {
 	}))`)
 }
 
+// sent is when the page sent its requests to a path, since it was opened.
+func (p *page) sent(path string) (sent []time.Duration) {
+	p.t.Helper()
+	for _, ms := range get[[]float64](p, fmt.Sprintf(`performance.getEntriesByType('resource').filter((e) => new URL(e.name).pathname === %q).map((e) => e.startTime)`, path)) {
+		sent = append(sent, time.Duration(ms*float64(time.Millisecond)))
+	}
+	return sent
+}
+
 // clipboard is what was copied last.
 func (p *page) clipboard() string {
 	p.t.Helper()
