@@ -25,9 +25,14 @@ import (
 const clientKeepalive = 10 * time.Second
 
 // refresh is how often a name is asked for its addresses, so that new replicas
-// get calls. grpc-go's own resolver asks again only when a connection breaks,
-// and after an outage of all replicas it may wait for two minutes.
-const refresh = 2 * time.Second
+// get calls, and leastRefresh how soon it is asked again when a replica has gone:
+// the one that replaces it may be there already, and may be the only one.
+// grpc-go's own resolver asks again only when a connection breaks, and after an
+// outage of all replicas it may wait for two minutes.
+const (
+	refresh      = 2 * time.Second
+	leastRefresh = 200 * time.Millisecond
+)
 
 // ValidTarget reports what is wrong with a target: it must be dns:///host:port,
 // or host:port addresses with commas between.
@@ -62,7 +67,6 @@ func Dial(target string, metrics *Metrics, further ...grpc.DialOption) (*grpc.Cl
 		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(),
 		grpc.WithIdleTimeout(0), // a quiet night must not make the first call slow
-		grpc.WithResolvers(names{net.DefaultResolver.LookupHost}, list{}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: time.Second,
@@ -71,6 +75,7 @@ func Dial(target string, metrics *Metrics, further ...grpc.DialOption) (*grpc.Cl
 		grpc.WithChainUnaryInterceptor(metrics.unaryClient),
 		grpc.WithChainStreamInterceptor(metrics.streamClient),
 	}, further...)
+	options = append(options, grpc.WithResolvers(names{net.DefaultResolver.LookupHost}, list{})) // those of further go first
 	registerSpread()
 	if !strings.HasPrefix(target, "dns:///") {
 		target = list{}.Scheme() + ":///" + target
@@ -136,14 +141,14 @@ func (n names) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	go n.follow(ctx, host, port, cc)
-	return asking{cancel}, nil
+	now := make(chan struct{}, 1)
+	go n.follow(ctx, host, port, cc, now)
+	return asking{cancel, now}, nil
 }
 
-func (n names) follow(ctx context.Context, host, port string, cc resolver.ClientConn) {
-	tick := time.NewTicker(refresh)
-	defer tick.Stop()
+func (n names) follow(ctx context.Context, host, port string, cc resolver.ClientConn, now <-chan struct{}) {
 	for {
+		began := time.Now()
 		try, cancel := context.WithTimeout(ctx, 2*refresh)
 		addrs, err := n.lookup(try, host)
 		cancel()
@@ -161,16 +166,33 @@ func (n names) follow(ctx context.Context, host, port string, cc resolver.Client
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(refresh - time.Since(began)):
+			continue
+		case <-now:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(leastRefresh - time.Since(began)):
 		}
 	}
 }
 
-// asking is a resolver that asks by itself until it is closed.
-type asking struct{ cancel context.CancelFunc }
+// asking is a resolver that asks by itself until it is closed, and sooner where
+// it is told to.
+type asking struct {
+	cancel context.CancelFunc
+	now    chan<- struct{}
+}
 
-func (asking) ResolveNow(resolver.ResolveNowOptions) {}
-func (a asking) Close()                              { a.cancel() }
+func (a asking) ResolveNow(resolver.ResolveNowOptions) {
+	select {
+	case a.now <- struct{}{}:
+	default: // it will
+	}
+}
+
+func (a asking) Close() { a.cancel() }
 
 func state(addrs []string) resolver.State {
 	var s resolver.State

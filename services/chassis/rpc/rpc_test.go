@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,7 +79,12 @@ type server struct {
 
 func start(t *testing.T, name string) *server {
 	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	return startAt(t, name, "127.0.0.1:0")
+}
+
+func startAt(t *testing.T, name, addr string) *server {
+	t.Helper()
+	lis, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,6 +243,47 @@ func TestDrainingServerGetsNoNewCallsAndEndsItsOwn(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Errorf("Stop: %v", err)
+	}
+}
+
+// TestLastKnownDrains: the one replica that is known drains when another is there
+// of which the client has not heard. The first try may fail; the next finds it.
+func TestLastKnownDrains(t *testing.T) {
+	a := start(t, "a")
+	_, port, err := net.SplitHostPort(a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hosts atomic.Value
+	hosts.Store([]string{"127.0.0.1"})
+	lookup := func(context.Context, string) ([]string, error) { return slices.Clone(hosts.Load().([]string)), nil }
+	conn, err := Dial("dns:///cart:"+port, NewClientMetrics(prometheus.NewRegistry()), grpc.WithResolvers(names{lookup}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := AwaitReady(ctx, conn); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * leastRefresh) // the name was just asked
+	startAt(t, "b", "127.0.0.2:"+port)
+	hosts.Store([]string{"127.0.0.1", "127.0.0.2"})
+	a.Drain()
+	began := time.Now()
+	for {
+		by, err := try(ctx, conn, "", patience)
+		if err == nil && by == "b" {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("asked last: %q, %v", by, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if took := time.Since(began); took > refresh/2 {
+		t.Errorf("the other one was found after %v", took)
 	}
 }
 

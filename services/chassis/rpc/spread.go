@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/base"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/status"
 )
 
@@ -93,7 +94,26 @@ type builder struct{}
 func (builder) Name() string { return spread }
 
 func (builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
-	return base.NewBalancerBuilder(spread, &pickers{}, base.Config{HealthCheck: true}).Build(cc, opts)
+	return base.NewBalancerBuilder(spread, &pickers{}, base.Config{HealthCheck: true}).Build(&replacing{ClientConn: cc}, opts)
+}
+
+// replacing has the name asked again when a replica is not ready any more: what
+// replaces it may be there.
+type replacing struct {
+	balancer.ClientConn
+	ready int
+}
+
+func (r *replacing) UpdateState(s balancer.State) {
+	before := r.ready
+	r.ready = 0 // also where nobody is left, and base gives an error for a picker
+	if p, ok := s.Picker.(*picker); ok {
+		r.ready = len(p.replicas)
+	}
+	if r.ready < before {
+		r.ResolveNow(resolver.ResolveNowOptions{})
+	}
+	r.ClientConn.UpdateState(s)
 }
 
 // pickers makes a picker each time the set of ready replicas changes. It keeps
