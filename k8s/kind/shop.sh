@@ -13,7 +13,8 @@ fi
 
 kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply -f - > /dev/null
 kubectl label --overwrite namespace "$namespace" pod-security.kubernetes.io/enforce=restricted > /dev/null
-helm -n "$namespace" upgrade --install coatcheck helm/coatcheck "${values[@]}" --wait --timeout 5m > /dev/null
+# A trial that was ended by force has left the autoscalers held, in its own name.
+helm -n "$namespace" upgrade --install --force-conflicts coatcheck helm/coatcheck "${values[@]}" --wait --timeout 5m > /dev/null
 # A Deployment beside an autoscaler starts with one pod, which the autoscaler then finds too few.
 for part in gateway auth cart; do
   kubectl -n "$namespace" wait --for=jsonpath='{.status.readyReplicas}'=3 "deployment/coatcheck-$part" --timeout=3m > /dev/null

@@ -5,15 +5,17 @@
 #   LENGTH=5m   of a scenario's traffic, instead of its own
 #   RATE=190    requests a second
 #   CHAOS=pods  the scenario under which autoscale loads the shop, instead of "scale", which has no faults
+# But for autoscale, there are three replicas of each part: the autoscalers are held there meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source k8s/kind/settings.sh
 namespace=coatcheck target=http://127.0.0.1:$http_port
+parts=(gateway auth cart)
 
 k() { kubectl -n "$namespace" "$@"; }
 # whole: every part has what its autoscaler wants, and all of it is Ready.
 whole() {
-  for part in gateway auth cart; do k rollout status "deployment/$namespace-$part" --timeout=180s > /dev/null; done
+  for part in "${parts[@]}"; do k rollout status "deployment/$namespace-$part" --timeout=180s > /dev/null; done
   k rollout status "statefulset/$namespace-redis" --timeout=180s > /dev/null
 }
 scenario() { # NAME [FLAG...]
@@ -33,7 +35,7 @@ autoscale() {
   # The load goes on while pods are deleted where CHAOS says so.
   scenario "${CHAOS:-scale}" -rate "${RATE:-280}" -length "${LENGTH:-150s}" -dir "$dir/up" &
   traffic=$!
-  trap 'kill $traffic 2> /dev/null || true' EXIT
+  trap 'kill $traffic 2> /dev/null || true; release' EXIT
   while kill -0 $traffic 2> /dev/null; do most gateway "$dir/gateway"; most cart "$dir/cart"; sleep 2; done
   wait $traffic
   echo "scaled up: gateway 3 to $(cat "$dir/gateway"), cart 3 to $(cat "$dir/cart")"
@@ -52,18 +54,32 @@ chaos() {
     -fault-command "k8s/chaos.sh -n $namespace -w delete,force,evict -e 2 -c 4"
 }
 
-# past_proxy sends the traffic to the node itself where that can be reached: Docker's proxy keeps two files open for each
-# connection that a stopped node does not answer, and ends when it has no more.
+# past_proxy sends the traffic to the node itself where that can be reached: Docker's proxy takes as much CPU as the trial,
+# keeps two files open for each connection that a stopped node does not answer, and ends when it has no more.
 past_proxy() {
   local direct
   direct=http://$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$cluster-control-plane"):30080
   ! curl -s -m 2 -o /dev/null "$direct/livez" || target=$direct
 }
 
+# hold keeps the autoscalers of the three parts at three replicas, and release gives them back what they had.
+declare -A most_of
+at_most() { k patch hpa "$namespace-$1" --patch "{\"spec\":{\"maxReplicas\":$2}}" > /dev/null; }
+hold() {
+  for part in "${parts[@]}"; do
+    [[ -n ${most_of[$part]:-} ]] || most_of[$part]=$(k get hpa "$namespace-$part" -o jsonpath='{.spec.maxReplicas}')
+    at_most "$part" 3
+  done
+  for part in "${parts[@]}"; do k wait --for=jsonpath='{.spec.replicas}'=3 "deployment/$namespace-$part" --timeout=90s > /dev/null; done
+}
+release() { for part in "${!most_of[@]}"; do at_most "$part" "${most_of[$part]}"; done; }
+trap release EXIT
+
+past_proxy
 for step; do
   printf '\n--- %s\n' "$step"
+  if [[ $step = autoscale ]]; then release; else hold; fi
   whole
-  [[ $step != node ]] || past_proxy
   case $step in
     autoscale | chaos) "$step" ;;
     *) scenario "$step" ${LENGTH:+-length "$LENGTH"} ${RATE:+-rate "$RATE"} ;;

@@ -39,9 +39,9 @@ func Rhythms() map[string]Rhythm {
 	return map[string]Rhythm{
 		"pods": {Every: 3 * time.Second, steps: func(p *plan) []step {
 			// Those that no client may notice are kept together.
-			hidden, gateway := []string{Auth, Cart}, []string{Gateway}
+			auth, cart, hidden, gateway := []string{Auth}, []string{Cart}, []string{Auth, Cart}, []string{Gateway}
 			return slices.Concat(
-				p.shuffle(slices.Concat(times(3, step{Delete, hidden}), times(3, step{ForceDelete, hidden}), []step{{Evict, hidden}})),
+				p.shuffle([]step{{Delete, auth}, {Delete, cart}, {Delete, hidden}, {ForceDelete, auth}, {ForceDelete, cart}, {ForceDelete, hidden}, {Evict, hidden}}),
 				p.shuffle([]step{{Delete, gateway}, {ForceDelete, gateway}, {Evict, gateway}}))
 		}},
 		"pods-mixed": {Gap: 2 * time.Second, steps: func(p *plan) []step {
@@ -56,8 +56,6 @@ func Rhythms() map[string]Rhythm {
 		"scale":        {Times: 1, steps: func(*plan) []step { return nil }},
 	}
 }
-
-func times(n int, s step) []step { return slices.Repeat([]step{s}, n) }
 
 // plan draws what comes next from the seed. Which pod that is depends on who is
 // there.

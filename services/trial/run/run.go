@@ -305,7 +305,7 @@ func shoppers(rate float64) int { return min(mostShoppers, max(20, int(rate/2)))
 func weights() map[history.Kind]int {
 	return map[history.Kind]int{
 		history.Add: 230, history.Set: 36, history.CondSet: 36, history.Remove: 28,
-		history.Read: 30, history.LogIn: 11, history.Checkout: 18,
+		history.Read: 14, history.LogIn: 9, history.Checkout: 18,
 	}
 }
 
