@@ -421,7 +421,7 @@ func (f *fakeAuth) IssueGuestTicket(ctx context.Context, r *authv1.IssueGuestTic
 	guest := "g_" + f.serial()
 	ticket := "ticket-of-" + guest
 	f.guests[ticket] = guest
-	return &authv1.IssueGuestTicketResponse{Ticket: ticket, GuestId: guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}, nil
+	return &authv1.IssueGuestTicketResponse{Ticket: ticket, GuestId: guest, InsideTicket: "inside-ticket-of-" + guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}, nil
 }
 
 func (f *fakeAuth) VerifyGuestTicket(ctx context.Context, r *authv1.VerifyGuestTicketRequest) (*authv1.VerifyGuestTicketResponse, error) {
@@ -435,7 +435,7 @@ func (f *fakeAuth) VerifyGuestTicket(ctx context.Context, r *authv1.VerifyGuestT
 	if !ok {
 		return nil, fault.New(fault.Unauthenticated, "invalid_ticket", "The ticket is not valid.")
 	}
-	resp := &authv1.VerifyGuestTicketResponse{GuestId: guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
+	resp := &authv1.VerifyGuestTicketResponse{GuestId: guest, InsideTicket: "inside-ticket-of-" + guest, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
 	if f.renew {
 		resp.RenewedTicket = "renewed-" + r.GetTicket()
 		resp.RenewedExpiresAt = timestamppb.New(time.Now().Add(time.Hour))
