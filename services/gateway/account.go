@@ -52,7 +52,7 @@ type keySet struct {
 	Keys []signingKey `json:"keys"`
 }
 
-func (g *Gateway) register(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) register(w *answer, r *http.Request) error {
 	in, err := decodeCredentials(r)
 	if err != nil {
 		return err
@@ -72,13 +72,13 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) error {
 
 // logIn answers only when the guest's cart has moved into the user's. If that
 // fails the client is still the guest it was, and can log in again.
-func (g *Gateway) logIn(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) logIn(w *answer, r *http.Request) error {
 	in, err := decodeCredentials(r)
 	if err != nil {
 		return err
 	}
 	// No ticket is renewed here: what becomes of the cookie is decided below.
-	guest, err := g.verifyGuest(headerOnly{}, r)
+	guest, err := g.verifyGuest(&answer{ResponseWriter: headerOnly{}}, r)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (g *Gateway) revokeQuietly(r *http.Request, c caller) {
 	}
 }
 
-func (g *Gateway) listSessions(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) listSessions(w *answer, r *http.Request) error {
 	who, err := g.user(w, r)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (g *Gateway) listSessions(w http.ResponseWriter, r *http.Request) error {
 
 // revokeSession ends one of the caller's own sessions: another user's id names
 // none of them.
-func (g *Gateway) revokeSession(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) revokeSession(w *answer, r *http.Request) error {
 	id := r.PathValue("id")
 	if id != "current" && !sessionIDs.MatchString(id) {
 		return fault.New(fault.Invalid, "invalid_session_id", `A session is named by its id of 43 characters, as GET /v1/sessions lists it, or by "current".`)
@@ -189,7 +189,7 @@ func exceptCurrent(r *http.Request) (bool, error) {
 
 // revokeAllSessions ends all of the caller's sessions, or all but the one that
 // asks.
-func (g *Gateway) revokeAllSessions(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) revokeAllSessions(w *answer, r *http.Request) error {
 	except, err := exceptCurrent(r)
 	if err != nil {
 		return err
@@ -209,7 +209,7 @@ func (g *Gateway) revokeAllSessions(w http.ResponseWriter, r *http.Request) erro
 	return g.loggedOut(w, err)
 }
 
-func (g *Gateway) changePassword(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) changePassword(w *answer, r *http.Request) error {
 	in, err := decodePasswordChange(r)
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (g *Gateway) changePassword(w http.ResponseWriter, r *http.Request) error {
 // deleteUser erases cart and orders before the account, so that a failure between
 // the two leaves someone who can ask again. Meanwhile their cart is closed:
 // nothing that another request of theirs does is left behind.
-func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) deleteUser(w *answer, r *http.Request) error {
 	who, err := g.user(w, r)
 	if err != nil {
 		return err
@@ -241,7 +241,7 @@ func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) error {
 }
 
 // loggedOut answers a call that ended the caller's session.
-func (g *Gateway) loggedOut(w http.ResponseWriter, err error) error {
+func (g *Gateway) loggedOut(w *answer, err error) error {
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (g *Gateway) loggedOut(w http.ResponseWriter, err error) error {
 	return replyEmpty(w, http.StatusNoContent)
 }
 
-func (g *Gateway) signingKeys(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) signingKeys(w *answer, r *http.Request) error {
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.ListSigningKeys, &authv1.ListSigningKeysRequest{})
 	if err != nil {
 		return err
@@ -261,6 +261,6 @@ func (g *Gateway) signingKeys(w http.ResponseWriter, r *http.Request) error {
 			ID: k.GetId(), X: base64.RawURLEncoding.EncodeToString(k.GetPublicKey()),
 		})
 	}
-	w.Header().Set("Cache-Control", "public, max-age=300")
+	w.set("Cache-Control", "public, max-age=300")
 	return reply(w, http.StatusOK, out)
 }

@@ -17,8 +17,8 @@ const maxBody = 64 << 10
 // two, so that a client that sends it slowly holds neither a slot nor a deadline,
 // and can never end as a 5xx.
 func (g *Gateway) admit(next handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		err := g.limits.address(w.Header(), g.proxies.client(r))
+	return func(w *answer, r *http.Request) error {
+		err := g.limits.address(w, g.proxies.client(r))
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (g *Gateway) admit(next handler) handler {
 	}
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func readBody(w *answer, r *http.Request) ([]byte, error) {
 	tooLarge := refuse(http.StatusRequestEntityTooLarge, "body_too_large", "Send at most 64 KiB.")
 	if r.ContentLength > maxBody {
 		return nil, tooLarge // before a client that expects 100-continue sends it
@@ -61,8 +61,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 
 // closeAfter ends the connection with this answer; on HTTP/2 one stream's fault
 // is no reason to.
-func closeAfter(w http.ResponseWriter, r *http.Request) {
+func closeAfter(w *answer, r *http.Request) {
 	if r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close")
+		w.set("Connection", "close")
 	}
 }

@@ -37,19 +37,19 @@ type cart struct {
 
 // askCart is ask for the cart service, which wants a ticket of each owner that
 // req names; the answer names the replica.
-func askCart[Req, Resp any](g *Gateway, w http.ResponseWriter, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, owners ...caller) (*Resp, error) {
+func askCart[Req, Resp any](g *Gateway, w *answer, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, owners ...caller) (*Resp, error) {
 	ctx := r.Context()
 	for _, who := range owners {
 		ctx = ticket.With(ctx, who.inside)
 	}
 	resp, replica, err := ask(ctx, g.cartBackend, method, req)
 	if replica != "" {
-		w.Header().Set("Served-By-Cart", replica)
+		w.set("Served-By-Cart", replica)
 	}
 	return resp, err
 }
 
-func (g *Gateway) getCart(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) getCart(w *answer, r *http.Request) error {
 	who, err := g.owner(w, r)
 	if err != nil {
 		return err
@@ -59,14 +59,14 @@ func (g *Gateway) getCart(w http.ResponseWriter, r *http.Request) error {
 		return g.explain(w, r, who, err)
 	}
 	etag := etagOf(resp.GetCart())
-	w.Header().Set("ETag", etag)
+	w.set("ETag", etag)
 	if notModified(r.Header, etag) {
 		return replyEmpty(w, http.StatusNotModified)
 	}
 	return reply(w, http.StatusOK, toCart(resp.GetCart()))
 }
 
-func (g *Gateway) addItems(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) addItems(w *answer, r *http.Request) error {
 	lines, err := decodeAdd(r)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (g *Gateway) addItems(w http.ResponseWriter, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) setItem(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) setItem(w *answer, r *http.Request) error {
 	sku, err := pathSKU(r)
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (g *Gateway) setItem(w http.ResponseWriter, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) removeItem(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) removeItem(w *answer, r *http.Request) error {
 	sku, err := pathSKU(r)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (g *Gateway) removeItem(w http.ResponseWriter, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) clearCart(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) clearCart(w *answer, r *http.Request) error {
 	c, err := g.readChange(w, r)
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (g *Gateway) clearCart(w http.ResponseWriter, r *http.Request) error {
 	return g.replyChange(w, r, c, resp.GetChange(), err)
 }
 
-func (g *Gateway) checkout(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) checkout(w *answer, r *http.Request) error {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (g *Gateway) checkout(w http.ResponseWriter, r *http.Request) error {
 		return g.explain(w, r, who, err)
 	}
 	setReplayed(w, resp.GetReplayed())
-	w.Header().Set("Location", "/v1/orders/"+resp.GetOrder().GetId())
+	w.set("Location", "/v1/orders/"+resp.GetOrder().GetId())
 	return reply(w, http.StatusCreated, toOrder(resp.GetOrder()))
 }
 
@@ -161,7 +161,7 @@ type change struct {
 
 // readChange reads the headers before it asks who it is, so that a request that
 // can never succeed costs no call.
-func (g *Gateway) readChange(w http.ResponseWriter, r *http.Request) (change, error) {
+func (g *Gateway) readChange(w *answer, r *http.Request) (change, error) {
 	c := change{minimal: wantsMinimal(r.Header)}
 	var err error
 	c.key, err = idempotencyKey(r.Header)
@@ -178,36 +178,36 @@ func (g *Gateway) readChange(w http.ResponseWriter, r *http.Request) (change, er
 
 // replyChange answers what a change led to. A replay shows the version of the
 // first time with the cart as it is now; ETag always names the latter.
-func (g *Gateway) replyChange(w http.ResponseWriter, r *http.Request, c change, done *cartv1.Change, err error) error {
+func (g *Gateway) replyChange(w *answer, r *http.Request, c change, done *cartv1.Change, err error) error {
 	if err != nil {
 		return g.explain(w, r, c.who, err)
 	}
-	w.Header().Set("ETag", etagOf(done.GetCart()))
+	w.set("ETag", etagOf(done.GetCart()))
 	setReplayed(w, done.GetReplayed())
 	body := toCart(done.GetCart())
 	body.Version = done.GetVersion()
 	if c.minimal {
-		w.Header().Set("Preference-Applied", "return=minimal")
+		w.set("Preference-Applied", "return=minimal")
 		body.Total, body.ExpiresAt = nil, time.Time{}
 	}
 	return reply(w, http.StatusOK, body)
 }
 
-func setReplayed(w http.ResponseWriter, replayed bool) {
+func setReplayed(w *answer, replayed bool) {
 	if replayed {
-		w.Header().Set("Idempotency-Replayed", "true")
+		w.set("Idempotency-Replayed", "true")
 	}
 }
 
 // explain adds to an error of the cart what the client needs to go on: the cart
 // as it is to a stale version, a new guest to a ticket whose cart has moved. If
 // that cannot be had, the answer is why not, and trying again is safe.
-func (g *Gateway) explain(w http.ResponseWriter, r *http.Request, who caller, err error) error {
+func (g *Gateway) explain(w *answer, r *http.Request, who caller, err error) error {
 	f := fault.From(err)
 	if f.Code == "stale_version" {
 		now, getErr := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner}, who)
 		if getErr == nil {
-			w.Header().Set("ETag", etagOf(now.GetCart()))
+			w.set("ETag", etagOf(now.GetCart()))
 			current := toCart(now.GetCart())
 			return &refusal{status: statusOf(f.Kind), code: f.Code, detail: f.Message, cart: &current}
 		}

@@ -65,24 +65,24 @@ type capture struct {
 
 func (c *capture) Write(b []byte) (int, error) { return c.body.Write(b) }
 
-func (g *Gateway) openAPI(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Cache-Control", "no-cache")
+func (g *Gateway) openAPI(w *answer, _ *http.Request) error {
+	w.set("Cache-Control", "no-cache")
 	send(w, http.StatusOK, "application/json", openAPIDocument)
 	return nil
 }
 
-func (g *Gateway) docsPage(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Cache-Control", "no-cache")
-	w.Header().Set("Content-Security-Policy", g.docs.policy)
+func (g *Gateway) docsPage(w *answer, _ *http.Request) error {
+	w.set("Cache-Control", "no-cache")
+	w.set("Content-Security-Policy", g.docs.policy)
 	send(w, http.StatusOK, "text/html; charset=utf-8", g.docs.page)
 	return nil
 }
 
-func (g *Gateway) docsAsset(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) docsAsset(w *answer, r *http.Request) error {
 	if !slices.Contains(g.docs.assets, r.PathValue("asset")) {
 		return noSuchRoute()
 	}
-	w.Header().Set("Cache-Control", "public, max-age=3600")
+	w.set("Cache-Control", "public, max-age=3600")
 	g.docs.files.ServeHTTP(w, r)
 	return nil
 }

@@ -39,7 +39,7 @@ func newCookieNames(plain bool) cookieNames {
 // ticket. A request without a usable ticket becomes a new guest's, whose ticket
 // is set with the answer, whatever that is. The request counts as one of the
 // owner's.
-func (g *Gateway) owner(w http.ResponseWriter, r *http.Request) (caller, error) {
+func (g *Gateway) owner(w *answer, r *http.Request) (caller, error) {
 	c, err := g.sessionOf(r)
 	if err == nil && !c.isUser() {
 		c, err = g.verifyGuest(w, r)
@@ -48,19 +48,19 @@ func (g *Gateway) owner(w http.ResponseWriter, r *http.Request) (caller, error) 
 		return g.issueGuest(w, r) // once: the next request has the ticket, or is one more of its address
 	}
 	if err == nil {
-		err = g.limits.owner(w.Header(), c.owner)
+		err = g.limits.owner(w, c.owner)
 	}
 	return c, err
 }
 
 // user is owner for what only users have: there, guests are refused.
-func (g *Gateway) user(w http.ResponseWriter, r *http.Request) (caller, error) {
+func (g *Gateway) user(w *answer, r *http.Request) (caller, error) {
 	c, err := g.sessionOf(r)
 	if err == nil && !c.isUser() {
 		err = refuse(http.StatusUnauthorized, "login_required", "Log in first: POST /v1/sessions.")
 	}
 	if err == nil {
-		err = g.limits.owner(w.Header(), c.owner)
+		err = g.limits.owner(w, c.owner)
 	}
 	return c, err
 }
@@ -118,7 +118,7 @@ func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 
 // verifyGuest returns the guest whose ticket the request came with, nobody if
 // there is none or it is unusable. A renewed ticket is set with the answer.
-func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (caller, error) {
+func (g *Gateway) verifyGuest(w *answer, r *http.Request) (caller, error) {
 	ticket := cookie(r, g.cookies.guest)
 	if ticket == "" {
 		return caller{}, nil
@@ -145,7 +145,7 @@ func (g *Gateway) verifyGuest(w http.ResponseWriter, r *http.Request) (caller, e
 }
 
 // issueGuest makes a new guest and sets its ticket with the answer.
-func (g *Gateway) issueGuest(w http.ResponseWriter, r *http.Request) (caller, error) {
+func (g *Gateway) issueGuest(w *answer, r *http.Request) (caller, error) {
 	asked := g.tickets.now()
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
 	if err != nil {
@@ -166,12 +166,12 @@ func cookie(r *http.Request, name string) string {
 	return c.Value
 }
 
-func (g *Gateway) setCookie(w http.ResponseWriter, name, value string, expires *timestamppb.Timestamp) {
+func (g *Gateway) setCookie(w *answer, name, value string, expires *timestamppb.Timestamp) {
 	seconds := int(time.Until(expires.AsTime()).Seconds())
 	http.SetCookie(w, g.newCookie(name, value, max(seconds, 1)))
 }
 
-func (g *Gateway) clearCookie(w http.ResponseWriter, name string) {
+func (g *Gateway) clearCookie(w *answer, name string) {
 	http.SetCookie(w, g.newCookie(name, "", -1))
 }
 

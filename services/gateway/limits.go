@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -65,15 +64,15 @@ func newLimits(s Settings, reg prometheus.Registerer) *limits {
 
 // address counts a request of a client address, and shows the limits as
 // draft-ietf-httpapi-ratelimit-headers-10 has them.
-func (l *limits) address(h http.Header, client netip.Addr) error {
+func (l *limits) address(w *answer, client netip.Addr) error {
 	if l.policy != "" {
-		h.Set(rateLimitPolicy, l.policy)
+		w.set(rateLimitPolicy, l.policy)
 	}
-	return l.addresses.count(h, client)
+	return l.addresses.count(w, client)
 }
 
 // owner counts a request of whom a ticket is for.
-func (l *limits) owner(h http.Header, owner string) error { return l.owners.count(h, owner) }
+func (l *limits) owner(w *answer, owner string) error { return l.owners.count(w, owner) }
 
 // buckets are one token bucket for each key: it holds what may be taken in a
 // second, and fills within one.
@@ -107,19 +106,19 @@ func (b *buckets[K]) take(key K, now time.Time) (left int, ok bool) {
 	return int(bucket.TokensAt(now)), ok
 }
 
-func (b *buckets[K]) count(h http.Header, key K) error {
+func (b *buckets[K]) count(w *answer, key K) error {
 	if b == nil {
 		return nil
 	}
 	left, ok := b.take(key, time.Now())
 	var text [128]byte
 	line := text[:0]
-	if before := h.Get(rateLimit); before != "" {
+	if before := w.Header().Get(rateLimit); before != "" {
 		line = append(append(line, before...), ", "...)
 	}
 	line = append(append(append(line, '"'), b.name...), `";r=`...)
 	line = append(strconv.AppendInt(line, int64(max(left, 0)), 10), ";t=1"...) // more is there within a second
-	h.Set(rateLimit, string(line))
+	w.set(rateLimit, string(line))
 	if !ok {
 		b.refused.Inc()
 		return errRateLimited

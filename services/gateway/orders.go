@@ -31,7 +31,7 @@ type productList struct {
 	Products []product `json:"products"`
 }
 
-func (g *Gateway) listOrders(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) listOrders(w *answer, r *http.Request) error {
 	size, token, err := page(r.URL.Query())
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (g *Gateway) listOrders(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, out)
 }
 
-func (g *Gateway) getOrder(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) getOrder(w *answer, r *http.Request) error {
 	who, err := g.user(w, r)
 	if err != nil {
 		return err
@@ -67,14 +67,14 @@ func (g *Gateway) getOrder(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, toOrder(resp.GetOrder()))
 }
 
-func (g *Gateway) listProducts(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) listProducts(w *answer, r *http.Request) error {
 	resp, err := askCart(g, w, r, g.cart.ListProducts, &cartv1.ListProductsRequest{})
 	if err != nil {
 		return err
 	}
 	etag := `"` + resp.GetRevision() + `"`
-	w.Header().Set("ETag", etag)
-	w.Header().Set("Cache-Control", "no-cache")
+	w.set("ETag", etag)
+	w.set("Cache-Control", "no-cache")
 	if notModified(r.Header, etag) {
 		return replyEmpty(w, http.StatusNotModified)
 	}

@@ -91,17 +91,17 @@ func toRefusal(err error) *refusal {
 }
 
 // setCommon sets what every answer carries.
-func (g *Gateway) setCommon(h http.Header) {
-	h.Set("Served-By", g.instance)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+func (g *Gateway) setCommon(w *answer) {
+	w.set("Served-By", g.instance)
+	w.set("X-Content-Type-Options", "nosniff")
+	w.set("Cache-Control", "no-store")
 	if g.draining.Load() {
-		h.Set("Connection", "close") // on HTTP/2 net/http makes a GOAWAY of it
+		w.set("Connection", "close") // on HTTP/2 net/http makes a GOAWAY of it
 	}
 }
 
 // reply answers value as JSON.
-func reply(w http.ResponseWriter, status int, value any) error {
+func reply(w *answer, status int, value any) error {
 	body, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
@@ -111,41 +111,36 @@ func reply(w http.ResponseWriter, status int, value any) error {
 }
 
 // replyEmpty answers a status that has no body.
-func replyEmpty(w http.ResponseWriter, status int) error {
+func replyEmpty(w *answer, status int) error {
 	w.WriteHeader(status)
 	return nil
 }
 
 // send is the one writer of answers with a body.
-func send(w http.ResponseWriter, status int, contentType string, body []byte) {
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+func send(w *answer, status int, contentType string, body []byte) {
+	w.set("Content-Type", contentType)
+	w.set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone needs no answer
 }
 
 // fail answers an error.
-func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (g *Gateway) fail(w *answer, r *http.Request, err error) {
 	p := toRefusal(err)
-	h := w.Header()
 	switch p.status {
 	case http.StatusUnauthorized:
 		challenge := `Bearer realm="coatcheck"`
 		if p.code == "invalid_token" {
 			challenge += `, error="invalid_token"`
 		}
-		h.Set("WWW-Authenticate", challenge)
+		w.set("WWW-Authenticate", challenge)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(max(p.after, retryAfter).Seconds()))))
+		w.set("Retry-After", strconv.Itoa(int(math.Ceil(max(p.after, retryAfter).Seconds()))))
 	}
 	if p.code == "invalid_session" {
 		g.clearCookie(w, g.cookies.session)
 	}
-	var id string
-	if a, ok := w.(*answer); ok {
-		a.err, id = err, a.id.String()
-	}
+	w.err = err
 	body, err := json.Marshal(problem{
 		Type:     "about:blank",
 		Title:    http.StatusText(p.status),
@@ -153,7 +148,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		Detail:   p.detail,
 		Instance: r.URL.EscapedPath(),
 		Code:     p.code,
-		TraceID:  id,
+		TraceID:  w.id.String(),
 		Cart:     p.cart,
 	})
 	if err != nil {
@@ -182,6 +177,26 @@ type answer struct {
 	status int
 	route  string
 	err    error
+	values [12]string // see set
+	used   int
+}
+
+// set sets a header. Its value stays here: by itself it would be an allocation,
+// and there are a dozen.
+func (a *answer) set(name, value string) {
+	h := a.Header()
+	name = http.CanonicalHeaderKey(name)
+	if before := h[name]; len(before) == 1 {
+		before[0] = value
+		return
+	}
+	if a.used == len(a.values) {
+		h[name] = []string{value}
+		return
+	}
+	a.values[a.used] = value
+	h[name] = a.values[a.used : a.used+1 : a.used+1]
+	a.used++
 }
 
 func (a *answer) WriteHeader(status int) {

@@ -10,8 +10,8 @@ import (
 	"coatcheck/chassis/tracing"
 )
 
-// handler is a plain HTTP handler that leaves errors to the caller, who answers them.
-type handler func(w http.ResponseWriter, r *http.Request) error
+// handler answers one request; errors it leaves to the caller, who answers them.
+type handler func(w *answer, r *http.Request) error
 
 type route struct {
 	pattern string
@@ -58,9 +58,10 @@ func (g *Gateway) newMux() *http.ServeMux {
 	for _, rt := range g.routes() {
 		g.metrics.expect(rt.pattern)
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
-			err := rt.handle(w, r)
+			a := w.(*answer) // as dispatch has it
+			err := rt.handle(a, r)
 			if err != nil {
-				g.fail(w, r, err)
+				g.fail(a, r, err)
 			}
 		})
 	}
@@ -73,7 +74,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.metrics.inFlight.Inc()
 	defer g.observe(a, r, time.Now())
 	defer g.recover(a, r)
-	g.setCommon(a.Header())
+	g.setCommon(a)
 	err := g.dispatch(a, r)
 	if err != nil {
 		g.fail(a, r, err)
@@ -92,7 +93,7 @@ func (g *Gateway) dispatch(a *answer, r *http.Request) error {
 		probe := headerOnly{}
 		found.ServeHTTP(probe, r)
 		if allow := http.Header(probe).Get("Allow"); allow != "" {
-			a.Header().Set("Allow", allow)
+			a.set("Allow", allow)
 			return refuse(http.StatusMethodNotAllowed, "method_not_allowed", "Use one of the methods in Allow.")
 		}
 		return noSuchRoute()
@@ -119,9 +120,9 @@ func (h headerOnly) WriteHeader(int)             {}
 
 // private marks answers that depend on who asks.
 func private(next handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		w.Header().Set("Vary", "Cookie, Authorization")
-		w.Header().Set("Cache-Control", "private, no-cache")
+	return func(w *answer, r *http.Request) error {
+		w.set("Vary", "Cookie, Authorization")
+		w.set("Cache-Control", "private, no-cache")
 		return next(w, r)
 	}
 }

@@ -66,12 +66,12 @@ func (s *Server) Stop(ctx context.Context) error { return s.http.Shutdown(ctx) }
 // Close ends every connection.
 func (s *Server) Close() { _ = s.http.Close() }
 
-func (g *Gateway) livez(w http.ResponseWriter, _ *http.Request) error {
+func (g *Gateway) livez(w *answer, _ *http.Request) error {
 	send(w, http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
 	return nil
 }
 
-func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) error {
+func (g *Gateway) readyz(w *answer, _ *http.Request) error {
 	if g.draining.Load() {
 		return refuse(http.StatusServiceUnavailable, "draining", "This replica is about to stop.")
 	}

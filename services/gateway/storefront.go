@@ -99,22 +99,21 @@ func inline(page []byte, references *regexp.Regexp, element string) ([]byte, []s
 	return out.Bytes(), sources, nil
 }
 
-func (g *Gateway) storefrontPage(w http.ResponseWriter, r *http.Request) error {
-	h := w.Header()
+func (g *Gateway) storefrontPage(w *answer, r *http.Request) error {
 	page := g.storefront.plain
 	if acceptsGzip(r.Header) {
 		page = g.storefront.zipped
 	}
-	h.Set("Vary", "Accept-Encoding")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("ETag", page.etag)
-	h.Set("Content-Security-Policy", g.storefront.policy)
-	h.Set("Referrer-Policy", "no-referrer")
+	w.set("Vary", "Accept-Encoding")
+	w.set("Cache-Control", "no-cache")
+	w.set("ETag", page.etag)
+	w.set("Content-Security-Policy", g.storefront.policy)
+	w.set("Referrer-Policy", "no-referrer")
 	if notModified(r.Header, page.etag) {
 		return replyEmpty(w, http.StatusNotModified)
 	}
 	if page.etag == g.storefront.zipped.etag {
-		h.Set("Content-Encoding", "gzip")
+		w.set("Content-Encoding", "gzip")
 	}
 	send(w, http.StatusOK, "text/html; charset=utf-8", page.body)
 	return nil

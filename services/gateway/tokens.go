@@ -18,7 +18,7 @@ type tokens struct {
 
 // issueTokens logs a client in that has no cookies, or renews what it has. The
 // cart of a guest stays the guest's: such a client has none.
-func (g *Gateway) issueTokens(w http.ResponseWriter, r *http.Request) error {
+func (g *Gateway) issueTokens(w *answer, r *http.Request) error {
 	in, err := decodeGrant(r)
 	if err != nil {
 		return err
