@@ -61,7 +61,7 @@ func openBatchShop(t *testing.T) *batchShop {
 	}
 	go func() { _ = calls.Serve(lis) }()
 	t.Cleanup(calls.Close)
-	conn, err := rpc.Dial(lis.Addr().String(), rpc.NewClientMetrics(prometheus.NewRegistry()))
+	conn, err := rpc.Dial(lis.Addr().String(), rpc.NewClientMetrics(prometheus.NewRegistry()), grpc.WithChainUnaryInterceptor(ticket.Attach))
 	if err != nil {
 		t.Fatal(err)
 	}

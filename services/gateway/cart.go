@@ -38,11 +38,11 @@ type cart struct {
 // askCart is ask for the cart service, which wants a ticket of each owner that
 // req names; the answer names the replica.
 func askCart[Req, Resp any](g *Gateway, w *answer, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, owners ...caller) (*Resp, error) {
-	ctx := r.Context()
-	for _, who := range owners {
-		ctx = ticket.With(ctx, who.inside)
+	tickets := make([]string, len(owners))
+	for i, who := range owners {
+		tickets[i] = who.inside
 	}
-	resp, replica, err := ask(ctx, g.cartBackend, method, req)
+	resp, replica, err := ask(ticket.With(r.Context(), tickets...), g.cartBackend, method, req)
 	if replica != "" {
 		w.set("Served-By-Cart", replica)
 	}

@@ -77,13 +77,19 @@ type verdict struct {
 	room    bool
 }
 
-// Coalesce is what the connection to the cart service is opened with, so that
-// calls are coalesced; nothing if the settings are against it.
+// Coalesce is what the connection to the cart service is opened with: calls take
+// their tickets along, and are coalesced unless the settings are against it.
 func Coalesce(s Settings, reg prometheus.Registerer) []grpc.DialOption {
-	if s.CartBatches == 0 {
-		return nil
+	_, options := coalesce(s, reg)
+	return options
+}
+
+func coalesce(s Settings, reg prometheus.Registerer) (c *coalescer, options []grpc.DialOption) {
+	if s.CartBatches > 0 {
+		c = newCoalescer(s.CartBatches, reg)
+		options = append(options, grpc.WithChainUnaryInterceptor(c.call))
 	}
-	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(newCoalescer(s.CartBatches, reg).call)}
+	return c, append(options, grpc.WithChainUnaryInterceptor(ticket.Attach))
 }
 
 func newCoalescer(perReplica int, reg prometheus.Registerer) *coalescer {

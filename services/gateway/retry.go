@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"coatcheck/chassis/fault"
 	"coatcheck/chassis/rpc"
@@ -67,7 +68,8 @@ func (b *backend) count(ctx context.Context, tries int, err error) {
 // "overloaded" says that nothing was done. Where a try before may have done it,
 // that one's error is answered instead.
 func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
-	defer b.budget.begin()()
+	b.budget.begin()
+	defer b.budget.end()
 	try := 1
 	defer func() { b.count(ctx, try, err) }()
 	ctx = rpc.NewCall(ctx)
@@ -102,11 +104,11 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 func once[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.tryTimeout)
 	defer cancel()
-	served, replica := rpc.ServedBy()
+	var header metadata.MD
 	// A first try fails at once when no replica can be reached; the budget then
 	// bounds how many wait for one to come back.
-	resp, err := method(ctx, req, served, grpc.WaitForReady(try > 1))
-	return resp, replica(), err
+	resp, err := method(ctx, req, grpc.Header(&header), grpc.WaitForReady(try > 1))
+	return resp, rpc.ServedBy(header), err
 }
 
 // budget keeps retries from becoming a load of their own: in the last ten
@@ -131,19 +133,20 @@ type second struct {
 // well says that hardly any try failed, of enough to tell.
 func (s second) well() bool { return s.calls >= 20 && s.failed*10 <= s.calls }
 
-// begin counts a call; the caller calls what it returns when the call is over.
-func (b *budget) begin() (end func()) {
+// begin counts a call, for which end is to be called when it is over.
+func (b *budget) begin() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.inFlight++
 	s := b.current()
 	s.calls++
 	s.peak = max(s.peak, b.inFlight)
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.inFlight--
-	}
+}
+
+func (b *budget) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inFlight--
 }
 
 // fail counts a try that failed.

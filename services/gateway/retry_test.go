@@ -329,7 +329,8 @@ func TestBudget(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	for range 200 {
-		b.begin()()
+		b.begin()
+		b.end()
 		b.fail()
 	}
 	if got := spend(); got != 40 {
@@ -337,19 +338,19 @@ func TestBudget(t *testing.T) {
 	}
 	now = now.Add(5 * time.Second)
 	for range 100 {
-		b.begin()()
+		b.begin()
+		b.end()
 	}
 	if got := spend(); got != 20 {
 		t.Errorf("%d more retries for 100 calls more, want 20", got)
 	}
 	now = now.Add(20 * time.Second)
-	var ends []func()
 	for range 50 {
-		ends = append(ends, b.begin())
+		b.begin()
 		b.fail()
 	}
-	for _, end := range ends[1:] {
-		end()
+	for range 49 {
+		b.end()
 	}
 	if got := spend(); got != 50 {
 		t.Errorf("%d retries for 50 that were in flight at once, want 50", got)
@@ -374,14 +375,16 @@ func TestBudgetRecovers(t *testing.T) {
 			now := time.Unix(1000, 0)
 			b := &budget{now: func() time.Time { return now }}
 			for range 100 {
-				b.begin()()
+				b.begin()
+				b.end()
 				b.fail()
 			}
 			for b.spend() {
 			}
 			now = now.Add(time.Second)
 			for range test.calls {
-				b.begin()()
+				b.begin()
+				b.end()
 			}
 			for range test.failed {
 				b.fail()

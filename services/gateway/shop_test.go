@@ -98,12 +98,9 @@ func newShopWith(t testing.TB, settings Settings, replicas int) *shop {
 		s.fakeAuths, authAddrs = append(s.fakeAuths, auth), append(authAddrs, addr)
 	}
 	metrics := rpc.NewClientMetrics(s.reg)
-	var together []grpc.DialOption
-	if settings.CartBatches > 0 {
-		s.coalescer = newCoalescer(settings.CartBatches, s.reg)
-		together = append(together, grpc.WithChainUnaryInterceptor(s.coalescer.call))
-	}
-	cart, err := rpc.Dial(strings.Join(cartAddrs, ","), metrics, together...)
+	var options []grpc.DialOption
+	s.coalescer, options = coalesce(settings, s.reg)
+	cart, err := rpc.Dial(strings.Join(cartAddrs, ","), metrics, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,16 +97,13 @@ func AwaitReady(ctx context.Context, conn *grpc.ClientConn) error {
 	}
 }
 
-// ServedBy returns a call option and a function that, after the call, names the
-// replica that answered ("" if none did).
-func ServedBy() (grpc.CallOption, func() string) {
-	var header metadata.MD
-	return grpc.Header(&header), func() string {
-		if names := header.Get(servedBy); len(names) > 0 {
-			return names[0]
-		}
-		return ""
+// ServedBy names the replica that answered a call with these headers, "" if none
+// did; grpc.Header has a call keep them.
+func ServedBy(header metadata.MD) string {
+	if names := header[servedBy]; len(names) > 0 {
+		return names[0]
 	}
+	return ""
 }
 
 // list resolves addresses with commas between to themselves.

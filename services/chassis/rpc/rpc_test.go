@@ -155,9 +155,9 @@ func three(t *testing.T) (map[string]*server, *grpc.ClientConn) {
 }
 
 func call(ctx context.Context, conn *grpc.ClientConn, what string) (servedBy string, err error) {
-	option, by := ServedBy()
-	err = conn.Invoke(ctx, "/test.Test/Call", &request{Service: what}, new(response), option)
-	return by(), err
+	var header metadata.MD
+	err = conn.Invoke(ctx, "/test.Test/Call", &request{Service: what}, new(response), grpc.Header(&header))
+	return ServedBy(header), err
 }
 
 // try is one try of a logical call, with a deadline of its own.

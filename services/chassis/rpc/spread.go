@@ -32,28 +32,36 @@ var registerSpread = sync.OnceFunc(func() { balancer.Register(builder{}) })
 
 type callKey struct{}
 
-// logical is one logical call.
+// logical is one logical call, and the context of its tries.
 type logical struct {
+	context.Context
 	mu       sync.Mutex
 	replicas []balancer.SubConn // that its tries went to
 	of       []*logical         // those that are made together in it; none of a plain one
 	among    int                // how many replicas there were for the last try
 }
 
+func (c *logical) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 // NewCall returns a context for the tries of one logical call: each goes to a
 // replica that no try before it went to, as long as there is one.
 func NewCall(ctx context.Context) context.Context {
-	return context.WithValue(ctx, callKey{}, &logical{})
+	return &logical{Context: ctx}
 }
 
 // Elsewhere returns a context for another logical call, which passes over the
 // replica that the last try with before went to.
 func Elsewhere(ctx, before context.Context) context.Context {
-	next := &logical{}
+	next := &logical{Context: ctx}
 	if call, ok := before.Value(callKey{}).(*logical); ok {
 		next.replicas = call.last()
 	}
-	return context.WithValue(ctx, callKey{}, next)
+	return next
 }
 
 // Together returns a context for one call in which all these logical calls are
@@ -61,13 +69,13 @@ func Elsewhere(ctx, before context.Context) context.Context {
 // replica that has the fewest such calls under way. Of several calls, none is the
 // one that asks a replica under suspicion whether it answers again.
 func Together(ctx context.Context, calls ...context.Context) context.Context {
-	joint := &logical{of: make([]*logical, 0, len(calls))}
+	joint := &logical{Context: ctx, of: make([]*logical, 0, len(calls))}
 	for _, c := range calls {
 		if one, ok := c.Value(callKey{}).(*logical); ok {
 			joint.of = append(joint.of, one)
 		}
 	}
-	return context.WithValue(ctx, callKey{}, joint)
+	return joint
 }
 
 // Tried reports whether the logical call of ctx was tried before.

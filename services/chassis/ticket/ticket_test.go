@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
 
@@ -116,7 +117,11 @@ func TestContext(t *testing.T) {
 	if Sent(sent) != "a" || Sent(context.Background()) != "" {
 		t.Errorf("sent %q and %q", Sent(sent), Sent(context.Background()))
 	}
-	out, _ := metadata.FromOutgoingContext(sent)
+	var out metadata.MD
+	_ = Attach(sent, "", nil, nil, nil, func(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+		out, _ = metadata.FromOutgoingContext(ctx)
+		return nil
+	})
 	if got := From(metadata.NewIncomingContext(context.Background(), out)); len(got) != 2 || got[0] != "a" || got[1] != "b" {
 		t.Errorf("%q", got)
 	}

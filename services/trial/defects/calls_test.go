@@ -19,6 +19,7 @@ import (
 
 	"coatcheck/chassis"
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/ticket"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
@@ -46,7 +47,8 @@ func throttled(addrs []string) (*grpc.ClientConn, error) {
 			"loadBalancingConfig": [{"round_robin": {}}],
 			"methodConfig": [{"name": [{}], "retryPolicy": {
 				"maxAttempts": 3, "initialBackoff": "0.01s", "maxBackoff": "0.1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}],
-			"retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}}`))
+			"retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}}`),
+		grpc.WithChainUnaryInterceptor(ticket.Attach))
 }
 
 // firstTriesOnly keeps the gateway's own retries from being made: these, and
