@@ -61,7 +61,7 @@ func TestAllocationsOfACartRequest(t *testing.T) {
 		}
 	})
 	t.Logf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
-	if decoding > 9 || encoding > 7 {
+	if decoding > 7 || encoding > 5 {
 		t.Errorf("decoding an add takes %v allocations, encoding a cart of three lines %v", decoding, encoding)
 	}
 }

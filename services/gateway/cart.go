@@ -31,7 +31,7 @@ type item struct {
 type cart struct {
 	Version   uint64    `json:"version"`
 	Items     []item    `json:"items"`
-	Total     *money    `json:"total,omitzero"`
+	Total     money     `json:"total,omitzero"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
@@ -188,7 +188,7 @@ func (g *Gateway) replyChange(w *answer, r *http.Request, c change, done *cartv1
 	body.Version = done.GetVersion()
 	if c.minimal {
 		w.set("Preference-Applied", "return=minimal")
-		body.Total, body.ExpiresAt = nil, time.Time{}
+		body.Total, body.ExpiresAt = money{}, time.Time{}
 	}
 	return reply(w, http.StatusOK, body)
 }
@@ -228,11 +228,10 @@ func pathSKU(r *http.Request) (string, error) {
 }
 
 func toCart(c *cartv1.Cart) cart {
-	total := toMoney(c.GetTotal())
 	return cart{
 		Version:   c.GetVersion().GetVersion(),
 		Items:     toItems(c.GetItems()),
-		Total:     &total,
+		Total:     toMoney(c.GetTotal()),
 		ExpiresAt: toTime(c.GetExpiresAt()),
 	}
 }

@@ -61,10 +61,17 @@ type coalescer struct {
 
 // waiter is a call that waits for room, and then for its answer.
 type waiter struct {
-	ctx    context.Context
-	method string
-	op     *cartv1.Operation
-	answer chan verdict // has room for the one that there is
+	ctx     context.Context
+	method  string
+	op      cartv1.Operation
+	verdict // once over is closed
+	over    chan struct{}
+}
+
+// end ends the wait.
+func (w *waiter) end(v verdict) {
+	w.verdict = v
+	close(w.over)
 }
 
 // verdict is how a wait ends: with the outcome or the error of a batch, or that
@@ -168,7 +175,7 @@ func (c *coalescer) next(conn *grpc.ClientConn) {
 		c.waiting = slices.Delete(c.waiting, 0, n)
 		c.underWay++
 		if n == 1 {
-			batch[0].answer <- verdict{alone: true, room: true}
+			batch[0].end(verdict{alone: true, room: true})
 		} else {
 			go c.send(batch, conn)
 		}
@@ -177,7 +184,9 @@ func (c *coalescer) next(conn *grpc.ClientConn) {
 
 // wait waits for room and an answer, as long as ctx lets it.
 func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc.ClientConn) verdict {
-	w := &waiter{ctx: ctx, method: method, op: operation(ctx, req), answer: make(chan verdict, 1)}
+	w := &waiter{ctx: ctx, method: method, over: make(chan struct{})}
+	w.op.Ticket = ticket.Sent(ctx)
+	want(&w.op, req)
 	c.mu.Lock()
 	if len(c.waiting) >= maxWaiting {
 		c.mu.Unlock()
@@ -188,8 +197,8 @@ func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc
 	c.next(conn) // there may be room by now
 	c.mu.Unlock()
 	select {
-	case v := <-w.answer:
-		return v
+	case <-w.over:
+		return w.verdict
 	case <-ctx.Done():
 		c.giveUp(w, conn)
 		return verdict{err: status.FromContextError(ctx.Err()).Err()}
@@ -206,8 +215,8 @@ func (c *coalescer) giveUp(w *waiter, conn *grpc.ClientConn) {
 		return
 	}
 	select {
-	case v := <-w.answer:
-		if v.room {
+	case <-w.over:
+		if w.room {
 			c.underWay--
 			c.next(conn)
 		}
@@ -225,7 +234,7 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 		w.ctx, ends[i] = tracing.Asked(w.ctx, w.method)
 		deadline, _ := w.ctx.Deadline()
 		w.op.Traceparent, w.op.TimeLeft = tracing.Header(w.ctx), time.Until(deadline).Microseconds()
-		req.Operations[i] = w.op
+		req.Operations[i] = &w.op
 	}
 	ctx, cancel := together(batch)
 	defer cancel()
@@ -236,7 +245,7 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 		v := verdictOf(resp, err, i)
 		v.header = header
 		ends[i](v.err)
-		w.answer <- v
+		w.end(v)
 	}
 }
 
@@ -315,9 +324,8 @@ func small(req any) bool {
 	return false
 }
 
-// operation is a request, with the ticket that comes with it, as a batch has it.
-func operation(ctx context.Context, req any) *cartv1.Operation {
-	op := &cartv1.Operation{Ticket: ticket.Sent(ctx)}
+// want has an operation be for what a request is for.
+func want(op *cartv1.Operation, req any) {
 	switch req := req.(type) {
 	case *cartv1.GetCartRequest:
 		op.Request = &cartv1.Operation_GetCart{GetCart: req}
@@ -330,5 +338,4 @@ func operation(ctx context.Context, req any) *cartv1.Operation {
 	case *cartv1.ClearCartRequest:
 		op.Request = &cartv1.Operation_ClearCart{ClearCart: req}
 	}
-	return op
 }

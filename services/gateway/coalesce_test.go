@@ -261,15 +261,15 @@ func TestRoomOfOneWhoGaveUp(t *testing.T) {
 	if !c.enter() || c.enter() {
 		t.Fatal("there is not room for one")
 	}
-	gone, next := &waiter{answer: make(chan verdict, 1)}, &waiter{answer: make(chan verdict, 1)}
+	gone, next := &waiter{over: make(chan struct{})}, &waiter{over: make(chan struct{})}
 	c.waiting = []*waiter{gone}
 	c.leave(t.Context(), nil) // gone has the room, and does not know it yet
 	c.waiting = []*waiter{next}
 	c.giveUp(gone, nil)
 	select {
-	case v := <-next.answer:
-		if !v.alone || !v.room || c.underWay != 1 {
-			t.Errorf("the next got %+v, with %d under way", v, c.underWay)
+	case <-next.over:
+		if !next.alone || !next.room || c.underWay != 1 {
+			t.Errorf("the next got %+v, with %d under way", next.verdict, c.underWay)
 		}
 	default:
 		t.Error("the next waits for ever")

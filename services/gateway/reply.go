@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -100,13 +102,23 @@ func (g *Gateway) setCommon(w *answer) {
 	}
 }
 
+// bodies are what answers are written in before they are sent, of those that were
+// no larger than most.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // reply answers value as JSON.
 func reply(w *answer, status int, value any) error {
-	body, err := json.Marshal(value)
+	body := bodies.Get().(*bytes.Buffer)
+	body.Reset()
+	err := json.MarshalWrite(body, value)
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
-	send(w, status, "application/json", append(body, '\n'))
+	body.WriteByte('\n')
+	send(w, status, "application/json", body.Bytes())
+	if body.Cap() <= 16<<10 {
+		bodies.Put(body)
+	}
 	return nil
 }
 
