@@ -91,12 +91,12 @@ func Coalesce(s Settings, reg prometheus.Registerer) []grpc.DialOption {
 	return options
 }
 
-func coalesce(s Settings, reg prometheus.Registerer) (c *coalescer, options []grpc.DialOption) {
-	if s.CartBatches > 0 {
-		c = newCoalescer(s.CartBatches, reg)
-		options = append(options, grpc.WithChainUnaryInterceptor(c.call))
+func coalesce(s Settings, reg prometheus.Registerer) (*coalescer, []grpc.DialOption) {
+	if s.CartBatches == 0 {
+		return nil, []grpc.DialOption{grpc.WithChainUnaryInterceptor(ticket.Attach)}
 	}
-	return c, append(options, grpc.WithChainUnaryInterceptor(ticket.Attach))
+	c := newCoalescer(s.CartBatches, reg)
+	return c, []grpc.DialOption{grpc.WithChainUnaryInterceptor(c.call)}
 }
 
 func newCoalescer(perReplica int, reg prometheus.Registerer) *coalescer {
@@ -122,10 +122,10 @@ func newCoalescer(perReplica int, reg prometheus.Registerer) *coalescer {
 	return c
 }
 
-// call is the interceptor.
+// call is the interceptor. Calls by themselves take their tickets along.
 func (c *coalescer) call(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if !small(req) || rpc.Tried(ctx) {
-		return invoke(ctx, method, req, reply, conn, opts...)
+		return ticket.Attach(ctx, method, req, reply, conn, invoke, opts...)
 	}
 	if !c.enter() {
 		v := c.wait(ctx, method, req, conn)
@@ -133,12 +133,12 @@ func (c *coalescer) call(ctx context.Context, method string, req, reply any, con
 			return v.take(reply, opts)
 		}
 		if !v.room {
-			return invoke(ctx, method, req, reply, conn, opts...)
+			return ticket.Attach(ctx, method, req, reply, conn, invoke, opts...)
 		}
 	}
 	ctx = rpc.Together(ctx, ctx)
 	defer c.leave(ctx, conn)
-	return invoke(ctx, method, req, reply, conn, opts...)
+	return ticket.Attach(ctx, method, req, reply, conn, invoke, opts...)
 }
 
 // enter takes room, if there is any.

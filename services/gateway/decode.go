@@ -23,12 +23,46 @@ import (
 // lines of one request are summed.
 const maxQuantity = 1_000_000_000
 
-var (
-	skus       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	wholes     = regexp.MustCompile(`^-?[0-9]+$`)
-	sessionIDs = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
-	keys       = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
-)
+var sessionIDs = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+
+// What nearly every request has is looked at without a regular expression.
+
+// isSKU is ^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$.
+func isSKU(s string) bool {
+	if len(s) < 1 || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		case i > 0 && (c == '.' || c == '_' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isWhole is ^-?[0-9]+$.
+func isWhole(s string) bool {
+	s, _ = strings.CutPrefix(s, "-")
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isKey is ^[\x21-\x7e]{1,128}$.
+func isKey(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= 128
+}
 
 // decode reads the one JSON value in the body. Unknown and repeated members,
 // names in another case, invalid UTF-8 and a second value are faults.
@@ -143,7 +177,7 @@ func decodeSet(r *http.Request) (int64, error) {
 }
 
 func parseSKU(sku *string) (string, error) {
-	if sku == nil || !skus.MatchString(*sku) {
+	if sku == nil || !isSKU(*sku) {
 		return "", fault.New(fault.Invalid, "invalid_sku", "A sku is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or a digit.")
 	}
 	return *sku, nil
@@ -154,7 +188,7 @@ func parseSKU(sku *string) (string, error) {
 // limit is the cart's.
 func parseQuantity(value jsontext.Value, least int64) (int64, error) {
 	digits := string(value)
-	if !wholes.MatchString(digits) {
+	if !isWhole(digits) {
 		return 0, invalidQuantity(least)
 	}
 	quantity, err := strconv.ParseInt(digits, 10, 64)
@@ -243,7 +277,7 @@ func idempotencyKey(h http.Header) (string, error) {
 	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
 		key = key[1 : len(key)-1] // a string as structured fields write it
 	}
-	if len(lines) > 1 || !keys.MatchString(key) {
+	if len(lines) > 1 || !isKey(key) {
 		return "", fault.New(fault.Invalid, "invalid_idempotency_key", "Idempotency-Key must be given once, with 1 to 128 visible ASCII characters.")
 	}
 	return key, nil

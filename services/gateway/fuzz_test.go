@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -31,6 +32,24 @@ func clientsFault(t *testing.T, err error) {
 	if got.status < 400 || got.status >= 500 || got.detail == "" || !utf8.ValidString(got.detail) {
 		t.Errorf("answered %d %q", got.status, got.detail)
 	}
+}
+
+// What is looked at by hand is what these say.
+var (
+	skus   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	wholes = regexp.MustCompile(`^-?[0-9]+$`)
+	keys   = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
+)
+
+func FuzzWords(f *testing.F) {
+	for _, seed := range []string{"", "-", "-1", "1-", "12", "+1", "a", ".a", "a.", "A-_.z", "_a", "Z9", "mug 1", "mug\n", "é", "\x7f", "~", "!", strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("k", 128), strings.Repeat("k", 129)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if isSKU(s) != skus.MatchString(s) || isWhole(s) != wholes.MatchString(s) || isKey(s) != keys.MatchString(s) {
+			t.Errorf("%q: sku %v, whole %v, key %v", s, isSKU(s), isWhole(s), isKey(s))
+		}
+	})
 }
 
 func FuzzDecodeAdd(f *testing.F) {
