@@ -129,8 +129,11 @@ type Change struct {
 // (but for chance): a keyed hash of all that decides what the change does.
 // It leaves out how it is to be answered.
 func (c Change) Fingerprint() []byte {
-	lines := slices.Clone(c.Lines)
-	SortLines(lines)
+	lines := c.Lines
+	if len(lines) > 1 {
+		lines = slices.Clone(lines)
+		SortLines(lines)
+	}
 	return c.fingerprint(byte(c.Kind), lines)
 }
 
@@ -138,20 +141,21 @@ func (c Change) Fingerprint() []byte {
 func (o Operation) CheckoutFingerprint() []byte { return o.fingerprint('o', nil) }
 
 func (o Operation) fingerprint(kind byte, lines []Line) []byte {
-	mac := hmac.New(sha256.New, []byte(o.Key))
-	mac.Write([]byte{kind})
+	all := append(make([]byte, 0, 128), kind) // room for what most ask for
 	for _, l := range lines {
-		mac.Write([]byte(l.SKU))
-		mac.Write(binary.BigEndian.AppendUint64([]byte{0}, uint64(l.Quantity)))
+		all = append(append(all, l.SKU...), 0)
+		all = binary.BigEndian.AppendUint64(all, uint64(l.Quantity))
 	}
 	if o.Conditional {
-		mac.Write([]byte{1})
+		all = append(all, 1)
 		for _, v := range o.Versions {
-			mac.Write([]byte(v.Incarnation))
-			mac.Write(binary.BigEndian.AppendUint64([]byte{0}, v.Number))
+			all = append(append(all, v.Incarnation...), 0)
+			all = binary.BigEndian.AppendUint64(all, v.Number)
 		}
 	}
-	return mac.Sum(nil)[:8]
+	mac := hmac.New(sha256.New, []byte(o.Key))
+	mac.Write(all)
+	return mac.Sum(all[:0])[:8]
 }
 
 // Result is what a change led to.

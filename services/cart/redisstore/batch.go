@@ -114,7 +114,7 @@ func (s *Store) sendAgain(ctx context.Context, steps []*cart.Step, sent []sendin
 		switch run := sent[i].run; {
 		case run == nil && missed[step.Owner]:
 			sent[i] = s.queue(ctx, pipe, step)
-		case run != nil && redis.HasErrorPrefix(run.Err(), "NOSCRIPT"):
+		case run != nil && run.Err() != nil && redis.HasErrorPrefix(run.Err(), "NOSCRIPT"):
 			missed[step.Owner] = true
 			sent[i].run = changeScript.Eval(ctx, pipe, sent[i].keys, sent[i].args...)
 		}

@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -31,8 +32,50 @@ func changes(t testing.TB) func() {
 func TestAllocationsOfAChange(t *testing.T) {
 	got := testing.AllocsPerRun(500, changes(t))
 	t.Logf("a change takes %v allocations", got)
-	if got > 80 {
+	if got > 66 {
 		t.Errorf("a change takes %v allocations", got)
+	}
+}
+
+// many are as many changes of a cart of three lines each, in one batch.
+func many(t testing.TB, n int) func() {
+	store := open(redistest.Start(t, "--appendonly", "no").Client(t), time.Now)
+	lines := []cart.Line{{SKU: "mug-enamel-blue-0001", Quantity: 1}, {SKU: "mug-enamel-blue-0002", Quantity: 1}, {SKU: "mug-enamel-blue-0003", Quantity: 1}}
+	key := 0
+	batch := func(lines []cart.Line) {
+		steps := make([]*cart.Step, n)
+		for i := range steps {
+			key++
+			steps[i] = &cart.Step{Owner: cart.Owner(fmt.Sprintf("g_%022d", i)),
+				Change: &cart.Change{Operation: cart.Operation{Key: strconv.Itoa(key)}, Kind: cart.Add, Lines: lines}}
+		}
+		store.Batch(t.Context(), steps)
+		for _, step := range steps {
+			if step.Err != nil || len(step.Result.Cart.Lines) != 3 {
+				t.Fatalf("%+v", step)
+			}
+		}
+	}
+	batch(lines)
+	return func() { batch(lines[:1]) }
+}
+
+// TestAllocationsInABatch bounds the same for one of many changes that are made
+// together.
+func TestAllocationsInABatch(t *testing.T) {
+	const n = 32
+	got := testing.AllocsPerRun(100, many(t, n)) / n
+	t.Logf("a change in a batch takes %.1f allocations", got)
+	if got > 66 {
+		t.Errorf("a change in a batch takes %.1f allocations", got)
+	}
+}
+
+func BenchmarkBatch(b *testing.B) {
+	batch := many(b, 32)
+	b.ReportAllocs()
+	for b.Loop() {
+		batch()
 	}
 }
 

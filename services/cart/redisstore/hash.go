@@ -60,6 +60,9 @@ func (h hash) cart() (cart.Cart, error) {
 			return c, fmt.Errorf("line %s has quantity %q", field, value)
 		}
 		if n != 0 { // a named line that is not in the cart is answered as 0
+			if c.Lines == nil {
+				c.Lines = make([]cart.Line, 0, len(h.fields))
+			}
 			c.Lines = append(c.Lines, cart.Line{SKU: field, Quantity: n})
 		}
 	}
@@ -121,13 +124,13 @@ func parseAnswer(raw []any) (answer, error) {
 		return answer{}, fmt.Errorf("change script answered version %q", text(raw[1]))
 	}
 	a := answer{outcome: text(raw[0]), ledTo: ledTo, replayed: number(raw[2]) == 1,
-		hash: hash{fields: make(map[string]string, len(raw)/2), expires: number(raw[7])}}
+		hash: hash{fields: make(map[string]string, (len(raw)-head)/2), expires: number(raw[7])}}
 	for i := head; i < len(raw); i += 2 {
 		a.hash.fields[text(raw[i])] = text(raw[i+1])
 	}
 	for i, field := range []string{3: "@p", 4: "@g", 5: "@v", 6: "@i"} {
-		if field != "" {
-			a.hash.fields[field] = text(raw[i])
+		if value := text(raw[i]); field != "" && value != a.hash.fields[field] {
+			a.hash.fields[field] = value
 		}
 	}
 	if a.hash.fields["@i"] == "" {

@@ -79,8 +79,15 @@ type Settings struct {
 type Store struct {
 	rdb      redis.UniversalClient
 	patience time.Duration
+	constant constants
 	Settings
 }
+
+// constants are arguments of change.lua that no call changes: made for each, they
+// would be an allocation each.
+type constants struct{ window, guestLife, userLife, quantity, lines any }
+
+var fullForm, linesForm any = "f", "l"
 
 var (
 	_ cart.BatchStore = (*Store)(nil)
@@ -88,14 +95,21 @@ var (
 )
 
 // New returns a store on rdb, which stays the caller's.
-func New(rdb redis.UniversalClient, s Settings) *Store { return &Store{rdb, patience, s} }
+func New(rdb redis.UniversalClient, s Settings) *Store {
+	return &Store{rdb: rdb, patience: patience, Settings: s, constant: constants{
+		window: s.Window.Milliseconds(), guestLife: s.GuestCartLife.Milliseconds(), userLife: s.UserCartLife.Milliseconds(),
+		quantity: s.Limits.Quantity, lines: s.Limits.Lines,
+	}}
+}
 
-func cartKey(o cart.Owner) string             { return "cart:{" + string(o) + "}" }
-func orderKey(o cart.Owner, id string) string { return "order:{" + string(o) + "}:" + id }
-func ordersKey(o cart.Owner) string           { return "orders:{" + string(o) + "}" }
-func recordKey(o cart.Owner, key string) string {
+func cartKey(o cart.Owner) string               { return "cart:{" + string(o) + "}" }
+func orderKey(o cart.Owner, id string) string   { return "order:{" + string(o) + "}:" + id }
+func ordersKey(o cart.Owner) string             { return "orders:{" + string(o) + "}" }
+func recordKey(o cart.Owner, key string) string { return recordIn(cartKey(o), key) }
+
+func recordIn(cartKey, key string) string {
 	sum := sha256.Sum256([]byte(key))
-	return cartKey(o) + ":op:" + string(sum[:16])
+	return cartKey + ":op:" + string(sum[:16])
 }
 
 func (s *Store) life(o cart.Owner) int64 {
@@ -180,17 +194,22 @@ func (r reading) hash() (hash, error) {
 
 // changing is what change.lua is run with.
 func (s *Store) changing(owner cart.Owner, c cart.Change) (keys []string, args []any) {
-	form := "f"
+	form := fullForm
 	if c.Minimal {
-		form = "l"
+		form = linesForm
+	}
+	life := s.constant.userLife
+	if owner.Guest() {
+		life = s.constant.guestLife
 	}
 	args = make([]any, 0, 9+2*len(c.Lines))
-	args = append(args, string(c.Kind), c.Fingerprint(), s.Window.Milliseconds(), s.life(owner), newIncarnation(),
-		condition(c.Operation), s.Limits.Quantity, s.Limits.Lines, form)
+	args = append(args, string(c.Kind), c.Fingerprint(), s.constant.window, life, newIncarnation(),
+		condition(c.Operation), s.constant.quantity, s.constant.lines, form)
 	for _, l := range c.Lines {
 		args = append(args, l.SKU, l.Quantity)
 	}
-	return []string{cartKey(owner), recordKey(owner, c.Key)}, args
+	key := cartKey(owner)
+	return []string{key, recordIn(key, c.Key)}, args
 }
 
 // Change is part of cart.Store.
