@@ -70,7 +70,7 @@ kind-shop: kind-load $(BIN)/helm ## install the shop there, http://127.0.0.1:300
 	@k8s/kind/shop.sh
 
 kind-demo: build kind-up kind-shop ## load until the autoscalers work, pods deleted meanwhile, a verdict, and down again; 8 minutes
-	@CHAOS=pods k8s/kind/trial.sh autoscale
+	@SCALE=scale-pods k8s/kind/trial.sh autoscale
 
 kind-chaos: build ## 5 minutes of deleted pods on the shop of kind-shop
 	@LENGTH=5m k8s/kind/trial.sh pods

@@ -2,9 +2,9 @@
 # trial.sh STEP...   the trial on the shop of make kind-shop. A step is a scenario of `trial scenarios` for a cluster, or
 # "autoscale": load until the autoscalers have worked, then little, until they have come down again, or
 # "chaos": traffic while k8s/chaos.sh, and not the trial itself, takes pods.
-#   LENGTH=5m   of a scenario's traffic, instead of its own
-#   RATE=190    requests a second
-#   CHAOS=pods  the scenario under which autoscale loads the shop, instead of "scale", which has no faults
+#   LENGTH=5m         of a scenario's traffic, instead of its own
+#   RATE=190          requests a second
+#   SCALE=scale-pods  the scenario under which autoscale loads the shop, instead of "scale", which has no faults
 # But for autoscale, there are three replicas of each part: the autoscalers are held there meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -32,8 +32,8 @@ autoscale() {
   local dir=.run/kind/trial/autoscale
   mkdir -p "$dir"
   echo 0 | tee "$dir/gateway" > "$dir/cart"
-  # The load goes on while pods are deleted where CHAOS says so.
-  scenario "${CHAOS:-scale}" -rate "${RATE:-280}" -length "${LENGTH:-150s}" -dir "$dir/up" &
+  # The load goes on while pods are deleted where SCALE says so.
+  scenario "${SCALE:-scale}" ${LENGTH:+-length "$LENGTH"} ${RATE:+-rate "$RATE"} -dir "$dir/up" &
   traffic=$!
   trap 'kill $traffic 2> /dev/null || true; release' EXIT
   while kill -0 $traffic 2> /dev/null; do most gateway "$dir/gateway"; most cart "$dir/cart"; sleep 2; done

@@ -37,13 +37,8 @@ func Rhythms() map[string]Rhythm {
 		return func(*plan) []step { return []step{{kind, parts}} }
 	}
 	return map[string]Rhythm{
-		"pods": {Every: 3 * time.Second, steps: func(p *plan) []step {
-			// Those that no client may notice are kept together.
-			auth, cart, hidden, gateway := []string{Auth}, []string{Cart}, []string{Auth, Cart}, []string{Gateway}
-			return slices.Concat(
-				p.shuffle([]step{{Delete, auth}, {Delete, cart}, {Delete, hidden}, {ForceDelete, auth}, {ForceDelete, cart}, {ForceDelete, hidden}, {Evict, hidden}}),
-				p.shuffle([]step{{Delete, gateway}, {ForceDelete, gateway}, {Evict, gateway}}))
-		}},
+		"pods":       {Every: 3 * time.Second, steps: pods},
+		"scale-pods": {Every: 5 * time.Second, steps: pods},
 		"pods-mixed": {Gap: 2 * time.Second, steps: func(p *plan) []step {
 			all := []step{{Delete, Services}, {ForceDelete, Services}, {Evict, Services}, {fault.Kill, Services}, {fault.Roll, Services}}
 			part := Services[p.rng.IntN(len(Services))]
@@ -55,6 +50,14 @@ func Rhythms() map[string]Rhythm {
 		"calm":         {Times: 1, steps: func(*plan) []step { return nil }},
 		"scale":        {Times: 1, steps: func(*plan) []step { return nil }},
 	}
+}
+
+// pods are taken of all parts, those that no client may notice together.
+func pods(p *plan) []step {
+	auth, cart, hidden, gateway := []string{Auth}, []string{Cart}, []string{Auth, Cart}, []string{Gateway}
+	return slices.Concat(
+		p.shuffle([]step{{Delete, auth}, {Delete, cart}, {Delete, hidden}, {ForceDelete, auth}, {ForceDelete, cart}, {ForceDelete, hidden}, {Evict, hidden}}),
+		p.shuffle([]step{{Delete, gateway}, {ForceDelete, gateway}, {Evict, gateway}}))
 }
 
 // plan draws what comes next from the seed. Which pod that is depends on who is

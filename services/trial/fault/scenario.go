@@ -108,7 +108,11 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "scale", About: "on a cluster: no fault, but enough load to have autoscalers work",
-			Length: 150 * time.Second, Rate: 280, LeastChanges: 30_000, LeastNewCarts: 3, KillsNothing: true, Cluster: true,
+			Length: 150 * time.Second, Rate: 190, LeastChanges: 22_000, LeastNewCarts: 3, KillsNothing: true, Cluster: true,
+		},
+		{
+			Name: "scale-pods", About: "on a cluster: the same load, and every 5 s a pod is deleted or evicted",
+			Length: 3 * time.Minute, Rate: 190, LeastFaults: 30, LeastChanges: 26_000, LeastNewCarts: 3, Cluster: true,
 		},
 		{
 			Name: "calm", About: "on a cluster: no fault, and so little load that autoscalers come down",
