@@ -45,31 +45,34 @@ func (t *trial) makeFaults(ctx context.Context) {
 	}
 }
 
-// makePodFaults has the cluster make them; several may be under way at once.
+// makePodFaults has the cluster make them; several may be under way at once. The
+// requests in flight are counted before the command for a fault, which takes a
+// while of the machine's time: after it there are more.
 func (t *trial) makePodFaults(ctx context.Context, until, latest time.Time) {
-	made := 0
+	made, inFlight := 0, 0
 	more := func() bool {
 		if now := time.Now(); t.enough(made) && now.After(until) || now.After(latest) {
 			return false
 		}
 		made++
+		inFlight = t.traffic.InFlight()
 		return true
 	}
-	_ = t.cluster.Run(ctx, t.Scenario.Name, t.Seed, more, t.begin) // begin records what went wrong
+	begin := func(at time.Time, known fault.Fault) func(fault.Fault, error) { return t.begin(at, inFlight, known) }
+	_ = t.cluster.Run(ctx, t.Scenario.Name, t.Seed, more, begin) // begin records what went wrong
 }
 
-// enough tells whether so many faults have shown what they must. Twice as many
-// requests in flight are wanted as must have met a kill: one may meet two, and here
-// they are counted when the command for a fault is over, by when there are more.
+// enough tells whether so many faults have shown what they must. Half as many
+// requests in flight again are wanted as must have met a kill: one may meet two.
 func (t *trial) enough(made int) bool {
 	l := least(t.Scenario.Name, t.Length, t.Rate)
-	return made >= l.faults && t.across.Load() >= int64(2*l.acrossKills)
+	return made >= l.faults && 2*t.across.Load() >= int64(3*l.acrossKills)
 }
 
 // begin is called when a fault began, with what is known of it by then; what it
 // returns, when it is over.
-func (t *trial) begin(at time.Time, known fault.Fault) (ended func(fault.Fault, error)) {
-	r := history.Fault{Name: known.Name, Kind: known.Kind, Target: known.Target, Class: known.Class, Start: at.Sub(t.start), InFlight: t.traffic.InFlight()}
+func (t *trial) begin(at time.Time, inFlight int, known fault.Fault) (ended func(fault.Fault, error)) {
+	r := history.Fault{Name: known.Name, Kind: known.Kind, Target: known.Target, Class: known.Class, Start: at.Sub(t.start), InFlight: inFlight}
 	over := t.watch.Fault(r)
 	return func(f fault.Fault, err error) {
 		r.Name, r.Kind, r.Target, r.Class, r.End = f.Name, f.Kind, f.Target, f.Class, time.Since(t.start)
@@ -102,7 +105,7 @@ func (t *trial) samplePods() (stop func()) {
 // make makes a fault of which so much is known, records it, leaves the shop alone
 // for a while, and tells whether there may be another.
 func (t *trial) make(ctx context.Context, known fault.Fault, gap time.Duration, happen func() (fault.Fault, error)) bool {
-	ended := t.begin(time.Now(), known)
+	ended := t.begin(time.Now(), t.traffic.InFlight(), known)
 	f, err := happen()
 	ended(f, err)
 	return err == nil && pause(ctx, gap)
