@@ -123,7 +123,23 @@ func (s *server) free() { s.stops.Do(func() { close(s.release) }) }
 // dial connects to the target, and waits until all the servers get calls.
 func dial(t *testing.T, target string, servers ...*server) *grpc.ClientConn {
 	t.Helper()
-	conn, err := Dial(target, NewClientMetrics(prometheus.NewRegistry()))
+	conn := open(t, target)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for seen := map[string]bool{}; len(seen) < len(servers); {
+		by, err := call(ctx, conn, "")
+		if err != nil {
+			t.Fatalf("with %d of %d servers: %v", len(seen), len(servers), err)
+		}
+		seen[by] = true
+	}
+	return conn
+}
+
+// open connects to the target, and waits until one server gets calls.
+func open(t *testing.T, target string, further ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	conn, err := Dial(target, NewClientMetrics(prometheus.NewRegistry()), further...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,13 +148,6 @@ func dial(t *testing.T, target string, servers ...*server) *grpc.ClientConn {
 	defer cancel()
 	if err := AwaitReady(ctx, conn); err != nil {
 		t.Fatal(err)
-	}
-	for seen := map[string]bool{}; len(seen) < len(servers); {
-		by, err := call(ctx, conn, "")
-		if err != nil {
-			t.Fatalf("with %d of %d servers: %v", len(seen), len(servers), err)
-		}
-		seen[by] = true
 	}
 	return conn
 }
@@ -257,20 +266,13 @@ func TestLastKnownDrains(t *testing.T) {
 	var hosts atomic.Value
 	hosts.Store([]string{"127.0.0.1"})
 	lookup := func(context.Context, string) ([]string, error) { return slices.Clone(hosts.Load().([]string)), nil }
-	conn, err := Dial("dns:///cart:"+port, NewClientMetrics(prometheus.NewRegistry()), grpc.WithResolvers(names{lookup}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := AwaitReady(ctx, conn); err != nil {
-		t.Fatal(err)
-	}
+	conn := open(t, "dns:///cart:"+port, grpc.WithResolvers(names{lookup}))
 	time.Sleep(2 * leastRefresh) // the name was just asked
 	startAt(t, "b", "127.0.0.2:"+port)
 	hosts.Store([]string{"127.0.0.1", "127.0.0.2"})
 	a.Drain()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	began := time.Now()
 	for {
 		by, err := try(ctx, conn, "", patience)

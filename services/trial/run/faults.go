@@ -62,11 +62,11 @@ func (t *trial) makePodFaults(ctx context.Context, until, latest time.Time) {
 	_ = t.cluster.Run(ctx, t.Scenario.Name, t.Seed, more, begin) // begin records what went wrong
 }
 
-// enough tells whether so many faults have shown what they must. Half as many
-// requests in flight again are wanted as must have met a kill: one may meet two.
+// enough tells whether so many faults have shown what they must. Twice as many
+// requests in flight are wanted as must have met a kill: one may meet two.
 func (t *trial) enough(made int) bool {
 	l := least(t.Scenario.Name, t.Length, t.Rate)
-	return made >= l.faults && 2*t.across.Load() >= int64(3*l.acrossKills)
+	return made >= l.faults && t.across.Load() >= int64(2*l.acrossKills)
 }
 
 // begin is called when a fault began, with what is known of it by then; what it

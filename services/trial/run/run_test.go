@@ -103,7 +103,7 @@ func TestEnough(t *testing.T) {
 	if one.enough(1000) {
 		t.Error("requests that met two kills were counted on")
 	}
-	one.across.Add(int64(check.DefaultLimits().AcrossKills) / 2)
+	one.across.Add(int64(check.DefaultLimits().AcrossKills))
 	if !one.enough(pods.LeastFaults) || one.enough(pods.LeastFaults-1) {
 		t.Error("enough is not the scenario's number of faults")
 	}
