@@ -6,6 +6,7 @@ PORT     ?= 8080
 FUZZTIME ?= 10s
 COVERAGE ?= 85
 HELMS    ?= helm helm3
+RACES    ?= ^Test(Promises|EveryFault|Trial|Trace|RotateKeysCommand|ServicesOverTLS)$$$$
 
 BIN      := $(CURDIR)/.bin
 BROWSER  := services/trial/browser
@@ -84,8 +85,9 @@ kind-check: $(BIN)/kind ## what a shop needs of the cluster: names, volumes, met
 kind-down: $(BIN)/kind ## delete the cluster with its volumes
 	@k8s/kind/down.sh
 
-test-chart: build $(BIN)/helm $(BIN)/helm3 ## the chart there: install, helm test, upgrade under traffic, rollback, uninstall; Helm 4 and 3
+test-chart: build $(BIN)/helm $(BIN)/helm3 $(BIN)/cert-manager ## the chart there: install, helm test, upgrade under traffic, rollback, uninstall; Helm 4 and 3, and kubectl apply
 	@for helm in $(HELMS); do helm/test/cluster.sh $$helm; done
+	@helm/test/manifests.sh
 
 test-manifests: go redis prometheus $(BIN)/helm $(BIN)/helm3 $(BIN)/kube-score ## the chart in every shape, and the manifests; no cluster
 	GOWORK=off go -C helm/test vet ./... && GOWORK=off go -C helm/test test -count=1 ./...
@@ -120,6 +122,9 @@ $(BIN)/kind $(BIN)/helm $(BIN)/helm3: k8s/tools/go.mod k8s/tools/go.sum
 $(BIN)/kube-score: k8s/tools/kube-score/go.mod
 	@GOWORK=off go -C k8s/tools/kube-score build -trimpath -o $@ github.com/zegl/kube-score/cmd/kube-score
 
+$(BIN)/cert-manager: k8s/tools/cert-manager/go.mod
+	@GOWORK=off go -C k8s/tools/cert-manager build -trimpath -o $@ github.com/cert-manager/cert-manager/cmd/controller
+
 ## Build and check
 
 build: go ## the binaries, into .bin
@@ -142,8 +147,10 @@ test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium, and
 $(AXE): $(BROWSER)/package.json $(BROWSER)/package-lock.json | npm
 	@mkdir -p $(BIN)/axe && cp $^ $(BIN)/axe/ && npm ci --prefix $(BIN)/axe --ignore-scripts --no-audit --no-fund --silent && touch $@
 
+# Of the tests of whole shops, those that do not measure time: the services have the detector too, and are slow with it.
 race: go redis strace ## all tests with the race detector
-	CGO_ENABLED=1 go test -race work
+	CGO_ENABLED=1 go test -race $$(go list work | grep -v /trial/e2e$$)
+	CGO_ENABLED=1 go test -race -run '$(RACES)' ./services/trial/e2e
 
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l proto services helm | tee -a /dev/stderr)"

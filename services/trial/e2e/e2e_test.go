@@ -29,6 +29,9 @@ import (
 // bin holds the binaries under test.
 var bin string
 
+// TestMain builds the services, with the race detector where the tests are: it
+// tells of the services' races in files, since a process that is killed tells
+// nobody how it ended.
 func TestMain(m *testing.M) {
 	code := func() int {
 		var err error
@@ -37,13 +40,23 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer func() { _ = os.RemoveAll(bin) }()
-		build := exec.Command("go", "build", "-o", bin+"/", "./services/gateway/cmd/gateway", "./services/auth/cmd/auth", "./services/cart/cmd/cart")
+		build := exec.Command("go", append(append([]string{"build", "-o", bin + "/"}, buildFlags...),
+			"./services/gateway/cmd/gateway", "./services/auth/cmd/auth", "./services/cart/cmd/cart")...)
 		build.Dir = "../../.."
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "building the services: %v\n%s", err, out)
 			return 1
 		}
-		return m.Run()
+		races := filepath.Join(bin, "race")
+		_ = os.Setenv("GORACE", "log_path="+races)
+		code := m.Run()
+		found, _ := filepath.Glob(races + ".*")
+		for _, name := range found {
+			said, _ := os.ReadFile(name)
+			fmt.Fprintf(os.Stderr, "a service has a race:\n%s\n", said)
+			code = 1
+		}
+		return code
 	}()
 	os.Exit(code)
 }
