@@ -31,13 +31,14 @@ type Limits struct {
 	Holds time.Duration
 
 	// With less than this, a run is inconclusive.
-	Acknowledged int     // changes
-	Rate         float64 // of these a second
-	NewCarts     int     // new cart pods whose share was looked at
-	BeforeFaults int     // requests answered before the first fault
-	Faults       int     // that could be made
-	AcrossKills  int     // requests in flight at a kill, or retried across one
-	Share        float64 // of each kind in history.Traffic, of all of these
+	Acknowledged int           // changes
+	Rate         float64       // of these a second
+	NewCarts     int           // new cart pods whose share was looked at
+	BeforeFaults int           // requests answered before the first fault
+	Faults       int           // that could be made
+	Gap          time.Duration // at most, from the beginning of one of these to that of the next, on average; 0: any
+	AcrossKills  int           // requests in flight at a kill, or retried across one
+	Share        float64       // of each kind in history.Traffic, of all of these
 	// With more than this share of requests due and not sent, it is, too.
 	Missed float64
 	// Empty allows checks that had nothing to look at, and carts without a last reading.

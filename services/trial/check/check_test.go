@@ -503,6 +503,7 @@ func TestInconclusive(t *testing.T) {
 		"11 changes a second were acknowledged, of at least 12":               {good(), change(func(l *Limits) { l.Rate = 12 })},
 		"the share of 0 new cart pods was looked at, of at least 1":           {good(), change(func(l *Limits) { l.NewCarts = 1 })},
 		"3 faults were made, of at least 4 (0 could not be)":                  {good(), change(func(l *Limits) { l.Faults++ })},
+		"faults were 50ms apart, of at most 1ms":                              {good(), change(func(l *Limits) { l.Gap = time.Millisecond })},
 		"2 requests were in flight or retried across kills, of at least 3":    {good(), change(func(l *Limits) { l.AcrossKills++ })},
 		"2 requests were answered before the first fault, of at least 3":      {good(), change(func(l *Limits) { l.BeforeFaults++ })},
 		"5.6 % of the requests were of kind remove, of at least 6.0 %":        {good(), change(func(l *Limits) { l.Share = 0.06 })},
@@ -608,6 +609,7 @@ func TestFigures(t *testing.T) {
 		fault("stop", history.Hidden, 8000, 9000).
 		end().judge(t, "", Limits{}).Figures
 	want := Figures{
+		Gap:      3985 * time.Millisecond,
 		Requests: 6, ByKind: map[history.Kind]int{history.Add: 2, history.Read: 4}, Attempts: 9, Acknowledged: 2, Unknown: 1, Retried: 2, Retries: 3, Readings: 1,
 		FailedLogical: 1, FailedInOutages: 1, FailedAttempts: map[string]int{"nothing": 1, "outage": 3, "hidden": 1},
 		Faults: map[string]int{"kill": 1, "redis-kill": 1, "stop": 1}, AcrossKills: 2,

@@ -29,6 +29,7 @@ type Figures struct {
 
 	Faults      map[string]int `json:"faults"` // made, by kind
 	NotMade     int            `json:"faults_not_made"`
+	Gap         time.Duration  `json:"gap"`          // from one fault to the next, on average
 	AcrossKills int            `json:"across_kills"` // requests in flight at a kill, or retried across one
 
 	Quiet     Latency `json:"quiet"`      // sent while nothing was on
@@ -67,7 +68,7 @@ func newLatency(all []time.Duration) Latency {
 const afterKill = 5 * time.Second
 
 func (j *judge) figures() Figures {
-	f := Figures{ByKind: map[history.Kind]int{}, FailedAttempts: map[string]int{}, Faults: map[string]int{}, Lost: len(j.gone), Doubled: len(j.twice), FailedInOutages: j.failedInOutages}
+	f := Figures{ByKind: map[history.Kind]int{}, FailedAttempts: map[string]int{}, Faults: map[string]int{}, Lost: len(j.gone), Doubled: len(j.twice), FailedInOutages: j.failedInOutages, Gap: j.gap()}
 	if r := j.results["logical"]; r != nil {
 		f.FailedLogical = r.Violations
 	}
@@ -140,6 +141,15 @@ func (j *judge) figures() Figures {
 		}
 	}
 	return f
+}
+
+// gap is how long it was from one fault to the next, on average; 0 with fewer than two.
+func (j *judge) gap() time.Duration {
+	n := len(j.faults) - 1
+	if n < 1 {
+		return 0
+	}
+	return (j.faults[n].Start - j.faults[0].Start) / time.Duration(n)
 }
 
 // lateFailure is how long after an outage was over a failure is still put down to it.

@@ -36,6 +36,7 @@ func (j *judge) inconclusive(v *Verdict) []string {
 		made += n
 	}
 	because(made < l.Faults, "%d faults were made, of at least %d (%d could not be)", made, l.Faults, f.NotMade)
+	because(l.Gap > 0 && f.Gap > l.Gap, "faults were %v apart, of at most %v", f.Gap.Round(10*time.Millisecond), l.Gap)
 	because(f.AcrossKills < l.AcrossKills, "%d requests were in flight or retried across kills, of at least %d", f.AcrossKills, l.AcrossKills)
 	if len(j.faults) > 0 {
 		before := 0

@@ -174,7 +174,7 @@ type event struct {
 }
 
 // selector is of the pods of a shop, those of helm test apart.
-const selector = "app.kubernetes.io/name=coatcheck,app.kubernetes.io/component in (gateway,auth,cart,redis)"
+const selector = "app.kubernetes.io/part-of=coatcheck,app.kubernetes.io/component in (gateway,auth,cart,redis)"
 
 // watch keeps the pods up to date until ctx ends. A watch that ends begins anew
 // with all that there is.

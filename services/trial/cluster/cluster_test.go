@@ -164,6 +164,22 @@ func TestMixed(t *testing.T) {
 	}
 }
 
+// TestScaledBack: a pod that never came to serve is no fault that was made.
+func TestScaledBack(t *testing.T) {
+	f := newFake(t)
+	f.scalesBack = true
+	c := open(t, f.options())
+	h, err := c.begin(t.Context(), &plan{source(1)}, fault.ScaleUp, Cart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := h.Over(ctx); err == nil {
+		t.Error("a part that was scaled back counts as scaled up")
+	}
+}
+
 func TestNode(t *testing.T) {
 	f := newFake(t)
 	c := open(t, f.options())

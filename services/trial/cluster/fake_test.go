@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,8 @@ type fakeCluster struct {
 	replicas map[string]int
 	nodeAway string
 	stubborn bool // pods that are taken do not come back
+	// scalesBack says that an autoscaler at once undoes what a part is scaled to.
+	scalesBack bool
 }
 
 func newFake(t *testing.T) *fakeCluster {
@@ -222,9 +225,9 @@ func (f *fakeCluster) do(c command) (string, error) {
 	case strings.HasPrefix(rest, "get deployment.apps/"):
 		return fmt.Sprint(f.replicas[partOf(words[1])]), nil
 	case strings.HasPrefix(rest, "scale "):
-		_, err := fmt.Sscan(words[3], new(int))
-		if err == nil {
-			_, err = fmt.Sscan(words[3], ptr(f.replicas, partOf(words[1])))
+		n, err := strconv.Atoi(words[3])
+		if err == nil && !f.scalesBack {
+			f.scale(partOf(words[1]), n)
 		}
 		return "", err
 	case strings.HasPrefix(rest, "get nodes "):
@@ -235,19 +238,16 @@ func (f *fakeCluster) do(c command) (string, error) {
 	return "", fmt.Errorf("not known: %s", line)
 }
 
-// ptr lets Sscan write into a map.
-func ptr(m map[string]int, key string) *scanned { return &scanned{m, key} }
-
-type scanned struct {
-	m   map[string]int
-	key string
-}
-
-func (s *scanned) Scan(state fmt.ScanState, _ rune) error {
-	var n int
-	_, err := fmt.Fscan(state, &n)
-	s.m[s.key] = n
-	return err
+// scale adds Ready pods to a part, or takes some away. f.mu is held.
+func (f *fakeCluster) scale(part string, to int) {
+	for ; f.replicas[part] < to; f.replicas[part]++ {
+		f.add(part)
+	}
+	for ; f.replicas[part] > to; f.replicas[part]-- {
+		i := slices.IndexFunc(f.pods, func(p Pod) bool { return p.Part == part && p.Ready })
+		f.tell("DELETED", f.pods[i])
+		f.pods = slices.Delete(f.pods, i, i+1)
+	}
 }
 
 func partOf(deployment string) string { return strings.TrimPrefix(deployment, "deployment.apps/shop-") }

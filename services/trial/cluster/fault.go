@@ -32,6 +32,8 @@ const (
 	// part, or a node that comes back.
 	podBound  = 90 * time.Second
 	partBound = 5 * time.Minute
+	// settled is how long what a part was scaled to may take to be seen here.
+	settled = 10 * time.Second
 	// nodeAway is how long a node stays away.
 	nodeAway = 60 * time.Second
 	// halfOpen is how long another node's kernel remembers a connection that it sent
@@ -198,7 +200,7 @@ func (c *Cluster) gone(ctx context.Context, is func(Pod) bool) error {
 
 // deployment is the name of a part's Deployment, as kubectl wants it.
 func (c *Cluster) deployment(ctx context.Context, part string) (string, error) {
-	out, err := c.kubectl(ctx, "", "get", "deployment", "--selector", "app.kubernetes.io/name=coatcheck,app.kubernetes.io/component="+part, "--output", "name")
+	out, err := c.kubectl(ctx, "", "get", "deployment", "--selector", "app.kubernetes.io/part-of=coatcheck,app.kubernetes.io/component="+part, "--output", "name")
 	if err == nil && (out == "" || strings.Contains(out, "\n")) {
 		err = fmt.Errorf("%s has no Deployment, or several", part)
 	}
@@ -239,8 +241,8 @@ func (c *Cluster) roll(ctx context.Context, h *Happening) error {
 	return err
 }
 
-// scale adds a pod to a part, or takes one away. An autoscaler of the part goes
-// on from there.
+// scale adds a pod to a part, which must come to be Ready, or takes one away. An
+// autoscaler of the part goes on from there, unless it is held.
 func (c *Cluster) scale(ctx context.Context, h *Happening) error {
 	part, by := h.Target, 1
 	if h.Kind == fault.ScaleDown {
@@ -264,7 +266,17 @@ func (c *Cluster) scale(ctx context.Context, h *Happening) error {
 	h.Name = fmt.Sprintf("scale %s from %d to %d", part, now, now+by)
 	h.Began = time.Now()
 	_, err = c.kubectl(ctx, "", "scale", deployment, "--replicas", strconv.Itoa(now+by))
-	h.Over = func(ctx context.Context) error { return c.rolledOut(ctx, part, deployment) }
+	h.Over = func(ctx context.Context) error {
+		if err := c.rolledOut(ctx, part, deployment); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, settled)
+		defer cancel()
+		if err := c.await(ctx, func(pods []Pod) bool { return len(ready(pods, part)) >= now+by }); err != nil {
+			return fmt.Errorf("something has scaled %s back from %d: %w", part, now+by, err)
+		}
+		return nil
+	}
 	return err
 }
 

@@ -37,7 +37,7 @@ func Rhythms() map[string]Rhythm {
 		return func(*plan) []step { return []step{{kind, parts}} }
 	}
 	return map[string]Rhythm{
-		"pods":       {Every: 3 * time.Second, steps: pods},
+		"pods":       {Every: 2900 * time.Millisecond, steps: pods}, // and a little, until there is a pod to take
 		"scale-pods": {Every: 5 * time.Second, steps: pods},
 		"pods-mixed": {Gap: 2 * time.Second, steps: func(p *plan) []step {
 			all := []step{{Delete, Services}, {ForceDelete, Services}, {Evict, Services}, {fault.Kill, Services}, {fault.Roll, Services}}
@@ -118,7 +118,7 @@ func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bo
 				ended(h.Fault, err)
 				open <- err
 			}()
-			wait := time.Duration((0.5 + p.rng.Float64()) * float64(r.Every))
+			wait := time.Duration((0.5+p.rng.Float64())*float64(r.Every)) - time.Since(h.Began) // its command takes time, too
 			if r.Every == 0 {
 				under--
 				if err := <-open; err != nil {

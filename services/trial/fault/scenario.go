@@ -23,6 +23,8 @@ type Scenario struct {
 	// pods, it must have shown.
 	LeastRate     float64
 	LeastNewCarts int
+	// MostGap is how long it may be from one fault to the next, on average; 0 is any time.
+	MostGap time.Duration
 	// Ends says that a longer run has no more faults.
 	Ends bool
 	// KillsNothing says that no fault of it is a kill.
@@ -92,7 +94,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "pods", About: "on a cluster: every 3 s a pod of gateway, auth or cart is deleted, with grace or without, or evicted",
-			Length: 90 * time.Second, Rate: 190, LeastFaults: 25, LeastChanges: 13_500, LeastRate: 150, Cluster: true,
+			Length: 90 * time.Second, Rate: 190, LeastFaults: 25, LeastChanges: 13_500, LeastRate: 150, MostGap: 3300 * time.Millisecond, Cluster: true,
 		},
 		{
 			Name: "pods-mixed", About: "on a cluster: pods deleted, evicted and killed, Deployments rolled and scaled, one after the other",
@@ -116,7 +118,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "calm", About: "on a cluster: no fault, and so little load that autoscalers come down",
-			Length: 150 * time.Second, Rate: 60, LeastChanges: 5_500, KillsNothing: true, Cluster: true,
+			Length: 4 * time.Minute, Rate: 60, LeastChanges: 8_800, KillsNothing: true, Cluster: true,
 		},
 		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",

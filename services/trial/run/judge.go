@@ -88,6 +88,7 @@ func limitsOf(path string) (limits check.Limits, wrong []string, err error) {
 	if s, known := fault.Named(run.Scenario); known {
 		limits.AcrossKills = shown.acrossKills
 		limits.Rate, limits.NewCarts = s.LeastRate*min(1, run.Rate/s.Rate), s.LeastNewCarts
+		limits.Gap = s.MostGap
 	}
 	return limits, wrong, nil
 }

@@ -52,6 +52,10 @@ func summary(out io.Writer, v check.Verdict) {
 	for _, kind := range slices.Sorted(maps.Keys(f.Recoveries)) {
 		recovered = append(recovered, fmt.Sprintf("%s %v (no attempt: %v)", kind, short(f.RequestRecoveries[kind]), short(f.Recoveries[kind])))
 	}
+	apart := ""
+	if f.Gap > 0 {
+		apart = fmt.Sprintf(", one every %v", f.Gap.Round(100*time.Millisecond))
+	}
 	slower := ""
 	if f.Quiet.P99 > 0 {
 		slower = fmt.Sprintf(" (%.1f times that)", float64(f.AfterKill.P99)/float64(f.Quiet.P99))
@@ -60,7 +64,7 @@ func summary(out io.Writer, v check.Verdict) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"requests", fmt.Sprintf("%d, %d changes acknowledged, %d refused, %d unknown, %d missed", f.Requests, f.Acknowledged, f.Refused, f.Unknown, f.Missed)},
-		{"faults", fmt.Sprintf("%d: %s", faults, strings.Join(made, ", "))},
+		{"faults", fmt.Sprintf("%d: %s%s", faults, strings.Join(made, ", "), apart)},
 		{"failed attempts", strings.Join(failed, ", ")},
 		{"retries", fmt.Sprintf("%d, of %d requests; %d requests were in flight at a kill or retried across one", f.Retries, f.Retried, f.AcrossKills)},
 		{"failed requests", fmt.Sprintf("%d, and %d in outages", f.FailedLogical, f.FailedInOutages)},
