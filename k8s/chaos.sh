@@ -9,8 +9,8 @@ usage: k8s/chaos.sh [-n NAMESPACE] [-p PARTS] [-w WAYS] [-e SECONDS] [-c COUNT] 
   -p  parts to take pods of: gateway,auth,cart,redis  (gateway,auth,cart)
   -w  ways: delete (with its grace period), force (grace period 0), evict  (delete,force)
   -e  mean seconds from one pod to the next         (3)
-  -c  stop after so many, and wait until each is replaced  (no end: Ctrl-C)
-  -l  take the last Ready pod of a part, too; Redis has only one
+  -c  stop after so many, and wait until each has ended and is replaced  (no end: Ctrl-C)
+  -l  take the last Ready pod of gateway, auth or cart, too
   -d  dry run: only say what would be done
 USAGE
 }
@@ -31,15 +31,16 @@ for way in "${ways[@]}"; do [[ $way =~ ^(delete|force|evict)$ ]] || refuse "ther
 
 kube() { kubectl --namespace "$namespace" "$@"; }
 
-# ready PART: the pods of it that serve and are to stay, a line each.
+pods() { kube get pods -l "app.kubernetes.io/part-of=coatcheck,app.kubernetes.io/component=$1" -o go-template="$2"; }
+# ready PART: the pods of it that serve and are to stay, a line with name and UID for each.
 ready() {
   # shellcheck disable=SC2016 # $pod is the template's
-  kube get pods -l "app.kubernetes.io/name=coatcheck,app.kubernetes.io/component=$1" -o go-template='
-    {{- range .items}}{{if not .metadata.deletionTimestamp}}{{$pod := .metadata.name}}
-    {{- range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}{{$pod}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
+  pods "$1" '
+    {{- range .items}}{{if not .metadata.deletionTimestamp}}{{$pod := .metadata}}
+    {{- range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}{{$pod.name}} {{$pod.uid}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
 }
-
-$last || ! [[ " ${parts[*]} " = *" redis "* ]] || refuse "Redis has one pod: -l takes it all the same"
+# whole PART COUNT UID: that pod has ended, and so many are Ready.
+whole() { ! grep -q "$3" <(pods "$1" '{{range .items}}{{.metadata.uid}} {{end}}') && (($(ready "$1" | wc -l) >= $2)); }
 
 # What is not a whole shop is left alone: its pods may be anybody's.
 for part in gateway auth cart; do
@@ -57,22 +58,23 @@ take() { # WAY POD
 
 for ((n = 1; count == 0 || n <= count; n++)); do
   part=${parts[RANDOM % ${#parts[@]}]} way=${ways[RANDOM % ${#ways[@]}]}
-  pods=()
-  while read -r pod; do pods+=("$pod"); done < <(ready "$part")
-  if ((${#pods[@]} == 0)) || { ((${#pods[@]} == 1)) && ! $last; }; then
-    echo "$part has ${#pods[@]} Ready pods: waiting" >&2
+  there=()
+  while read -r pod; do there+=("$pod"); done < <(ready "$part")
+  # Redis has one pod, and who names it means that.
+  if ((${#there[@]} == 0)) || { ((${#there[@]} == 1)) && ! $last && [[ $part != redis ]]; }; then
+    echo "$part has ${#there[@]} Ready pods: waiting" >&2
     sleep 1; n=$((n - 1)); continue
   fi
-  pod=${pods[RANDOM % ${#pods[@]}]}
+  read -r pod uid <<< "${there[RANDOM % ${#there[@]}]}"
   if $dry; then
     echo "would $way $pod"
   elif take "$way" "$pod"; then
     if ((count > 0)); then
       for ((waited = 0; waited < 120; waited++)); do
-        grep -qx "$pod" <(ready "$part") || (($(ready "$part" | wc -l) < ${#pods[@]})) || break
+        ! whole "$part" ${#there[@]} "$uid" || break
         sleep 1
       done
-      ((waited < 120)) || { echo "chaos: $part does not have ${#pods[@]} Ready pods again" >&2; exit 1; }
+      ((waited < 120)) || { echo "chaos: $part does not have ${#there[@]} Ready pods again" >&2; exit 1; }
     fi
     echo "$way $pod"
   else

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # trial.sh STEP...   the trial on the shop of make kind-shop. A step is a scenario of `trial scenarios` for a cluster, or
-# "autoscale": load until the autoscalers have worked, then little, until they have come down again, or
+# "autoscale": load until the autoscalers have worked, then little, in which they must come down again, or
 # "chaos": traffic while k8s/chaos.sh, and not the trial itself, takes pods.
 #   LENGTH=5m         of a scenario's traffic, instead of its own
 #   RATE=190          requests a second
@@ -43,15 +43,21 @@ autoscale() {
     -o custom-columns=TIME:.lastTimestamp,WHO:.involvedObject.name,WHAT:.message | tail -12
   (( $(cat "$dir/gateway") > 3 && $(cat "$dir/cart") >= ${WANT:-8} )) || { echo "FAIL  the autoscalers did not follow the load: cart must reach ${WANT:-8}" >&2; exit 1; }
 
+  # All the way down while there is traffic.
   scenario calm -dir "$dir/down"
-  for _ in {1..60}; do [[ $(ready gateway)$(ready cart) != 33 ]] || break; sleep 2; done
-  [[ $(ready gateway)$(ready cart) = 33 ]] || { echo "FAIL  the autoscalers did not come down again" >&2; exit 1; }
+  [[ $(ready gateway)$(ready cart) = 33 ]] || { echo "FAIL  the autoscalers did not come down again: gateway $(ready gateway), cart $(ready cart)" >&2; exit 1; }
   echo "scaled down: gateway and cart to 3"
 }
 
+# chaos: first what it must not do, then what it does.
 chaos() {
+  ! k8s/chaos.sh -n kube-system -c 1 2> /dev/null || { echo "FAIL  chaos.sh takes pods of what is no shop" >&2; exit 1; }
+  before=$(k get pods -o name)
+  k8s/chaos.sh -n "$namespace" -p gateway,auth,cart,redis -e 0 -c 5 -d
+  [[ $before = "$(k get pods -o name)" ]] || { echo "FAIL  a dry run of chaos.sh takes pods" >&2; exit 1; }
+  k8s/chaos.sh -n "$namespace" -p redis -w delete -c 1
   .bin/trial run -target "$target" -rate "${RATE:-150}" -length "${LENGTH:-60s}" -dir .run/kind/trial/chaos \
-    -fault-command "k8s/chaos.sh -n $namespace -w delete,force,evict -e 2 -c 4"
+    -fault-command "k8s/chaos.sh -n $namespace -w delete,force,evict -e 1 -c 2"
 }
 
 # past_proxy sends the traffic to the node itself where that can be reached: Docker's proxy takes as much CPU as the trial,
@@ -62,17 +68,18 @@ past_proxy() {
   ! curl -s -m 2 -o /dev/null "$direct/livez" || target=$direct
 }
 
-# hold keeps the autoscalers of the three parts at three replicas, and release gives them back what they had.
-declare -A most_of
-at_most() { k patch hpa "$namespace-$1" --patch "{\"spec\":{\"maxReplicas\":$2}}" > /dev/null; }
-hold() {
+# hold has the autoscalers of the three parts leave them at three replicas, and at what a trial scales them to; release
+# has them work again.
+autoscalers() { # SELECT-POLICY, in either direction
   for part in "${parts[@]}"; do
-    [[ -n ${most_of[$part]:-} ]] || most_of[$part]=$(k get hpa "$namespace-$part" -o jsonpath='{.spec.maxReplicas}')
-    at_most "$part" 3
+    k patch hpa "$namespace-$part" --patch "{\"spec\":{\"behavior\":{\"scaleUp\":{\"selectPolicy\":\"$1\"},\"scaleDown\":{\"selectPolicy\":\"$1\"}}}}" > /dev/null
   done
-  for part in "${parts[@]}"; do k wait --for=jsonpath='{.spec.replicas}'=3 "deployment/$namespace-$part" --timeout=90s > /dev/null; done
 }
-release() { for part in "${!most_of[@]}"; do at_most "$part" "${most_of[$part]}"; done; }
+hold() {
+  autoscalers Disabled
+  k scale "${parts[@]/#/deployment/$namespace-}" --replicas=3 > /dev/null
+}
+release() { autoscalers Max; }
 trap release EXIT
 
 past_proxy
