@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # cluster.sh [helm|helm3]   the chart on the kind cluster of make kind-up, with the images of make kind-load: every shape as
 # the API server sees it, then one shop: install, helm test, an upgrade that changes nothing, a roll-out to other images and
-# back under traffic, other keys by the CronJob, TLS between all parts, uninstall. It needs node port 30080, and a namespace
-# that is its own.
+# back under traffic, other keys by the CronJob, TLS between all parts with given certificates and with those of
+# cert-manager, uninstall. It needs node port 30080, a namespace that is its own, and a cluster without cert-manager.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=../../k8s/kind/settings.sh
@@ -40,14 +40,25 @@ if [[ ${1:-} = roll ]]; then
   exit
 fi
 
+# cert-manager's kinds, as its module has them for its own chart.
+issuing_kinds() {
+  local crds crd
+  crds=$(go -C k8s/tools/cert-manager list -m -f '{{.Dir}}/deploy/crds' github.com/cert-manager/cert-manager)
+  for crd in "$crds"/crd-*.yaml; do
+    echo ---
+    sed '/{{/d' "$crd"
+  done
+}
 cleanup() {
   status=$?
+  if [[ -n ${manager:-} ]]; then kill "$manager" || true; fi
   if [[ $status != 0 ]]; then
     k get pods -o wide || true
     k get events --sort-by=.lastTimestamp | tail -20 || true
     k logs --prefix --tail=20 -l app.kubernetes.io/instance=shop || true
   fi >&2
   kubectl delete namespace "$namespace" --ignore-not-found --wait=false > /dev/null
+  if [[ -n ${manager:-} ]]; then issuing_kinds | kubectl delete --ignore-not-found -f - > /dev/null; fi
 }
 mkdir -p "$logs"
 kubectl delete namespace "$namespace" --ignore-not-found > /dev/null
@@ -75,8 +86,28 @@ for part in gateway auth cart; do
   k wait --for=jsonpath='{.status.readyReplicas}'=3 "deployment/shop-coatcheck-$part" --timeout=2m > /dev/null
 done
 say "installed: $(k get pods --no-headers | wc -l) pods"
-"$helm" -n "$namespace" test shop > "$logs/tests" || fail "helm test: $(cat "$logs/tests")"
-say "helm test: $(grep -c 'Phase: *Succeeded' "$logs/tests") promises kept"
+keeps() { # WHEN: every promise is tried, and kept
+  local want kept
+  want=$(grep 'range .promise' "$chart/templates/tests/promises.yaml" | grep -o '"' | wc -l)
+  "$helm" -n "$namespace" test shop > "$logs/tests" || fail "helm test $1: $(cat "$logs/tests")"
+  kept=$(grep -c 'Phase: *Succeeded' "$logs/tests")
+  ((kept > 0 && 2 * kept == want)) || fail "helm test $1 tries $kept promises of $((want / 2))"
+  say "helm test $1: $kept promises kept"
+}
+keeps "after the install"
+
+# The chart's Prometheus finds every pod, and has the rules.
+k port-forward service/shop-coatcheck-prometheus 19090:9090 > /dev/null &
+forward=$!
+asked() { curl -s http://127.0.0.1:19090/api/v1/"$1"; }
+for _ in {1..60}; do
+  [[ $(asked 'query?query=count(up==1)') != *'"9"'* ]] || break
+  sleep 1
+done
+[[ $(asked 'query?query=count(up==1)') = *'"9"'* ]] || fail "Prometheus scrapes $(asked 'query?query=up')"
+[[ $(asked rules | grep -o '"type":"alerting"' | wc -l) = $(cat "$chart"/rules/*.yaml | grep -c '^ *- alert:') ]] || fail "Prometheus has the rules $(asked rules)"
+kill "$forward"
+say "its Prometheus scrapes nine pods, and has every alert"
 
 drawn=$(secrets) pods=$(generations)
 upgrade
@@ -132,7 +163,7 @@ while [[ $(keys | head -1) = "$signing" ]]; do
   (($(date +%s) - rotated < 210)) || fail "the new key does not sign: $first"
   sleep 1
 done
-"$helm" -n "$namespace" test shop > "$logs/tests" || fail "helm test after a rotation: $(cat "$logs/tests")"
+keeps "after a rotation"
 [[ $pods = "$(revisions)" ]] || fail "a rotation must roll nobody"
 say "keys rotated by the CronJob: $first"
 
@@ -147,17 +178,35 @@ for part in gateway auth cart redis; do
     -extfile <(echo "subjectAltName=DNS:$name.$namespace.svc,DNS:$name-pods,DNS:$name"; echo "extendedKeyUsage=serverAuth,clientAuth")
   k create secret generic "tls-$part" --from-file=tls.crt="$tls/$part.crt" --from-file=tls.key="$tls/$part.key" --from-file=ca.crt="$tls/ca.crt" > /dev/null
 done
+k create secret tls authority --cert="$tls/ca.crt" --key="$tls/ca.key" > /dev/null
 rm -rf "$tls"
-rotation+=(--set tls.enabled=true)
-for part in gateway auth cart redis; do rotation+=(--set "tls.existingSecrets.$part=tls-$part"); done
-upgrade "${rotation[@]}"
-while [[ -n $(k get pods -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') ]]; do sleep 1; done
-"$helm" -n "$namespace" test shop > "$logs/tests" || fail "helm test over TLS: $(cat "$logs/tests")"
-say "helm test over TLS: $(grep -c 'Phase: *Succeeded' "$logs/tests") promises kept"
+over_tls() { # WHOSE certificates, the chart's values
+  upgrade "${rotation[@]}" --set tls.enabled=true "${@:2}"
+  while [[ -n $(k get pods -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') ]]; do sleep 1; done
+  keeps "over TLS with certificates $1"
+}
+given=()
+for part in gateway auth cart redis; do given+=(--set "tls.existingSecrets.$part=tls-$part"); done
+over_tls "that were given" "${given[@]}"
+
+# cert-manager's controller runs beside the cluster, as another of its clients.
+issuing_kinds | kubectl apply --server-side -f - > /dev/null
+kubectl wait --for=condition=Established crd/{certificates,certificaterequests,issuers}.cert-manager.io --timeout=1m > /dev/null
+.bin/cert-manager --kubeconfig "$KUBECONFIG" --namespace "$namespace" --leader-elect=false --metrics-listen-address 127.0.0.1:0 > "$logs/cert-manager" 2>&1 &
+manager=$!
+k apply -f - > /dev/null << 'ISSUER'
+{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: authority}, spec: {ca: {secretName: authority}}}
+ISSUER
+over_tls "of cert-manager" --set tls.issuerRef.name=authority
+for part in gateway auth cart redis; do
+  k wait --for=condition=Ready "certificate/shop-coatcheck-$part" --timeout=10s > /dev/null || fail "no certificate of cert-manager for $part: $(tail "$logs/cert-manager")"
+done
 
 "$helm" -n "$namespace" uninstall shop --wait > /dev/null
 k delete jobs --all > /dev/null
-k delete secret shop-keys tls-{gateway,auth,cart,redis} > /dev/null
+# cert-manager leaves what it has made, unless it was told otherwise.
+k delete issuer authority > /dev/null
+k delete secret shop-keys authority tls-{gateway,auth,cart,redis} shop-coatcheck-{gateway,auth,cart,redis}-tls > /dev/null
 for _ in {1..60}; do
   left=$(objects)
   [[ $left != *pod/* ]] && break

@@ -15,6 +15,7 @@ has tools sigs.k8s.io/kind "$KIND"
 has tools helm.sh/helm/v4 "$HELM"
 has tools helm.sh/helm/v3 "$HELM3"
 has tools/kube-score github.com/zegl/kube-score "$KUBE_SCORE"
+has tools/cert-manager github.com/cert-manager/cert-manager "$CERT_MANAGER"
 has kind/source k8s.io/kubernetes "$KUBERNETES"
 has kind/source go.etcd.io/etcd/server/v3 "$ETCD"
 grep -q "\"$NODE_IMAGE\"" "$(go -C tools list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go" ||
