@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes base/coatcheck.yaml, install.yaml and overlays/kind/prometheus.yaml from the chart, here or in the folder that is named. Neither carries a
-# secret: README.md has the lines that make them.
+# secret: secrets.sh makes them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 into=${1:-$here}

@@ -1,12 +1,15 @@
 package test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/api/equality"
 )
 
 // TestDrift: what k8s/generate.sh makes is what is there.
@@ -41,6 +44,31 @@ func TestNamespace(t *testing.T) {
 		m := all[name]
 		if len(m.namespaces) != 1 || m.namespaces[0].Name != "coatcheck" || m.namespaces[0].Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
 			t.Errorf("%s: its namespace does not enforce the restricted standard", name)
+		}
+	}
+}
+
+// TestKindShop: on kind, kubectl and Helm make the same of what autoscalers go by.
+func TestKindShop(t *testing.T) {
+	of := func(m manifests) map[string]any {
+		all := map[string]any{}
+		for _, hpa := range m.autoscalers {
+			spec := hpa.Spec
+			spec.ScaleTargetRef.Name = "" // after the release
+			all[hpa.Labels["app.kubernetes.io/component"]+", autoscaler"] = spec
+		}
+		for _, d := range m.deployments {
+			all[d.Labels["app.kubernetes.io/component"]+", resources"] = d.Spec.Template.Spec.Containers[0].Resources
+		}
+		return all
+	}
+	overlay, byHelm := of(everything(t)["k8s overlays/kind"]), of(shape(t, "kind"))
+	if len(overlay) != 7 {
+		t.Fatalf("only %v", slices.Sorted(maps.Keys(overlay)))
+	}
+	for what, got := range overlay {
+		if want := byHelm[what]; !equality.Semantic.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, by Helm %+v", what, got, want)
 		}
 	}
 }
