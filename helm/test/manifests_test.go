@@ -28,9 +28,21 @@ import (
 const (
 	repository = "../.."
 	chart      = "../coatcheck"
-	// kubernetes is what Helm renders for; left to itself, it takes the version of the libraries that it was built with.
-	kubernetes = "1.34.4"
 )
+
+// kubernetes is what Helm renders for; left to itself, it takes the version of the libraries that it was built with.
+var kubernetes = version("KUBERNETES")
+
+// version is one of k8s/versions.env, without its v.
+func version(name string) string {
+	text, err := os.ReadFile(filepath.Join(repository, "k8s", "versions.env"))
+	if err != nil {
+		panic(err)
+	}
+	_, rest, _ := strings.Cut("\n"+string(text), "\n"+name+"=v")
+	found, _, _ := strings.Cut(rest, "\n")
+	return found
+}
 
 // manifests are the objects of one shape of the shop.
 type manifests struct {

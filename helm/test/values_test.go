@@ -51,6 +51,8 @@ func TestRefused(t *testing.T) {
 		{"eviction in other letters", plain + ",redis.config.Maxmemory-Policy=allkeys-lru", "Maxmemory-Policy"},
 		{"eviction through another file", plain + ",redis.config.include=/etc/other.conf", "include"},
 		{"syncing now and then", plain + ",redis.config.appendfsync=everysec", "appendfsync"},
+		{"a volume that the log outgrows", plain + ",redis.maxMemoryMiB=600", "redis.persistence.size must be at least 4 times"},
+		{"a volume of few bytes", plain + ",redis.persistence.size=500000000", "redis.persistence.size must be at least 4 times"},
 		{"memory beside maxMemoryMiB", plain + ",redis.resources.requests.memory=1Gi", "memory"},
 		{"a tag that moves", plain + ",image.tag=latest", "tag"},
 		{"a ServiceMonitor whose scrapes are forbidden", plain + ",metrics.serviceMonitor.enabled=true", "metricsFrom"},
@@ -85,8 +87,11 @@ func TestRefused(t *testing.T) {
 				_, err := template(t, helm, chart, "--set", test.set)
 				if err == nil {
 					t.Errorf("%s renders it", helm)
-				} else if !strings.Contains(err.Error(), test.want) {
-					t.Errorf("%s does not speak of %q: %v", helm, test.want, err)
+					continue
+				}
+				// Its first line is the command, which has the value's name in any case.
+				if _, said, _ := strings.Cut(err.Error(), "\n"); !strings.Contains(said, test.want) {
+					t.Errorf("%s does not speak of %q: %s", helm, test.want, said)
 				}
 			}
 		})
@@ -101,6 +106,17 @@ func TestRefused(t *testing.T) {
 		_, err = template(t, helm, chart, "--values", file)
 		if err == nil || !strings.Contains(err.Error(), "timeout") {
 			t.Errorf("%s takes a second line in a directive: %v", helm, err)
+		}
+	}
+}
+
+// TestVolumeSizes: what is enough for the log of 300 MiB is taken in every spelling.
+func TestVolumeSizes(t *testing.T) {
+	for _, size := range []string{"1200Mi", "1.2Gi", "2G", "0.01T", "1300000000"} {
+		for _, helm := range []string{"helm", "helm3"} {
+			if _, err := template(t, helm, chart, "--set", "plainHTTP=true,redis.persistence.size="+size); err != nil {
+				t.Errorf("%s does not take %s: %v", helm, size, err)
+			}
 		}
 	}
 }
