@@ -30,7 +30,7 @@ keeps() { # WHAT URL: the shop is whole, and keeps its promises
   done
   for _ in {1..50}; do curl -sf "$2/readyz" > /dev/null && break; sleep 0.2; done
   kept=$(.bin/trial promise -target "$2") || fail "$1: $kept"
-  say "$1: $(wc -l <<< "$kept") promises kept"
+  say "$1: $(grep -c '^kept' <<< "$kept") promises kept"
 }
 
 kubectl apply --server-side -f k8s/base/namespace.yaml > /dev/null

@@ -33,7 +33,7 @@ func (t *tale) op(kind history.Kind, cart string, with ...with) *tale {
 		w(op)
 	}
 	if op.Attempts == nil {
-		op.Attempts = []history.Attempt{{Sent: op.Sent, Answered: op.Answered, Status: op.Status, Code: op.Code}}
+		op.Attempts = []history.Attempt{{Sent: op.Sent, Answered: op.Answered, Status: op.Status, Code: op.Code, RetryAfter: op.Status == 503}}
 	}
 	t.now = max(t.now, int(op.Answered/ms)+1)
 	t.records = append(t.records, history.Record{Op: op})

@@ -110,6 +110,7 @@ func passes() []pass {
 		{[]Result{{Check: "hidden", Of: "attempts that must not fail"}}, (*judge).hidden},
 		{[]Result{{Check: "drained", Of: "attempts while gateways end in order"}}, (*judge).drained},
 		{[]Result{{Check: "logical", Of: "requests that must not fail"}}, (*judge).logical},
+		{[]Result{{Check: "unavailable", Of: "answers with 5xx"}}, (*judge).unavailable},
 		{[]Result{{Check: "share", Of: "new cart pods"}}, (*judge).share},
 	}
 }

@@ -58,6 +58,22 @@ func (j *judge) logical() {
 	}
 }
 
+// unavailable: whatever is on, an attempt that is answered and fails says that it
+// may be tried again, and when.
+func (j *judge) unavailable() {
+	for _, o := range j.ops {
+		for i, a := range o.attempts {
+			if a.status < 500 {
+				continue
+			}
+			j.looked("unavailable", 1)
+			if a.status != 503 || !a.retryAfter {
+				j.find("unavailable", o.cart, []*op{o}, "attempt %d of a %s at %s failed with status %d, Retry-After %v", i+1, o.kind, at(a.answered), a.status, a.retryAfter)
+			}
+		}
+	}
+}
+
 // revoked: a session that an acknowledged log-out has ended is refused, by every
 // replica and soon.
 func (j *judge) revoked() {

@@ -332,7 +332,7 @@ func (c *simClient) attempt(op *history.Op, key int, doubt bool, then func(*hist
 	sent := c.now
 	end := func(a simAnswer, code string) {
 		op.Answered, op.Status, op.Code = c.now, a.status, cmp.Or(a.code, code)
-		op.Attempts = append(op.Attempts, history.Attempt{Sent: sent, Answered: c.now, Status: a.status, Code: op.Code})
+		op.Attempts = append(op.Attempts, history.Attempt{Sent: sent, Answered: c.now, Status: a.status, Code: op.Code, RetryAfter: a.status == 503})
 		switch {
 		case a.status >= 200 && a.status < 300:
 			op.Outcome = history.OK

@@ -105,6 +105,7 @@ type attempt struct {
 	sent, answered time.Duration
 	status         int16
 	broke          bool // the connection did, and nothing had come
+	retryAfter     bool // the answer said when to try again
 }
 
 func (a attempt) failed() bool { return a.status == 0 || a.status >= 500 }
@@ -248,7 +249,8 @@ func (t *tape) add(h *history.Op) {
 		for _, a := range h.Attempts {
 			o.attempts = append(o.attempts, attempt{
 				sent: a.Sent, answered: a.Answered, status: int16(a.Status),
-				broke: a.Status == 0 && (a.Code == "eof" || a.Code == "reset") && a.ServedBy == "",
+				retryAfter: a.RetryAfter,
+				broke:      a.Status == 0 && (a.Code == "eof" || a.Code == "reset") && a.ServedBy == "",
 			})
 		}
 	}

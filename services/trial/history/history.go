@@ -77,6 +77,8 @@ type Attempt struct {
 	// reset, eof, timeout, other.
 	Code     string `json:"code,omitempty"`
 	ServedBy string `json:"served_by,omitempty"` // "gateway-1 cart-2", as far as known
+	// RetryAfter says that the answer named a time to try again.
+	RetryAfter bool `json:"retry_after,omitempty"`
 }
 
 // Op is one logical request: up to three attempts under one Idempotency-Key.

@@ -360,6 +360,8 @@ func meaning(check string) string {
 		return "No client saw a failed attempt while gateways ended in order, but for requests that crossed the hanging up of an idle connection."
 	case "logical":
 		return "No logical request failed except while Redis or the network was away."
+	case "unavailable":
+		return "Every answer with 5xx was 503 and named a time to try again."
 	case "share":
 		return "Ten seconds after it was Ready, each new cart pod got at least 70 % of an equal share of the requests."
 	case "merges":

@@ -84,6 +84,7 @@ type answer struct {
 	status         int
 	code           string
 	servedBy       string
+	retryAfter     bool
 	etag           string
 	replayed       bool
 	guest, session string // cookies that were set, "name=value"
@@ -243,7 +244,7 @@ func (c *client) attempt(ctx context.Context, op *history.Op, req request, deadl
 	}
 	op.Answered, op.Status, op.Code = answered.Sub(c.t.Start), a.status, a.code
 	op.Attempts = append(op.Attempts, history.Attempt{
-		Sent: sent.Sub(c.t.Start), Answered: op.Answered, Status: a.status, Code: a.code, ServedBy: a.servedBy,
+		Sent: sent.Sub(c.t.Start), Answered: op.Answered, Status: a.status, Code: a.code, ServedBy: a.servedBy, RetryAfter: a.retryAfter,
 	})
 	op.Outcome = judge(op.Kind, op.Attempts)
 	op.ETag, op.Replayed = a.etag, a.replayed
@@ -291,6 +292,7 @@ func (c *client) roundTrip(ctx context.Context, req request) (answer, error) {
 	}
 	a.status, a.etag = resp.StatusCode, resp.Header.Get("ETag")
 	a.replayed = resp.Header.Get("Idempotency-Replayed") == "true"
+	a.retryAfter = resp.Header.Get("Retry-After") != ""
 	if c.read.Len() > 0 && strings.Contains(resp.Header.Get("Content-Type"), "json") {
 		if err := json.Unmarshal(c.read.Bytes(), &a.content); err != nil {
 			return a, err
