@@ -203,6 +203,55 @@ func TestTrace(t *testing.T) {
 		}
 	})
 
+	t.Run("together", func(t *testing.T) {
+		const shoppers, first = 64, 1000
+		begin, all := make(chan struct{}), sync.WaitGroup{}
+		for n := range shoppers {
+			shopper := newClient(t, "http://"+shop.Address())
+			shopper.do("GET", "/v1/cart", "")
+			all.Go(func() {
+				<-begin
+				_, header := traceContext(first + n)
+				if a := shopper.do("POST", "/v1/cart/items", addMug, "traceparent", header); a.status != 200 {
+					t.Errorf("%d %s", a.status, a.body)
+				}
+			})
+		}
+		close(begin)
+		all.Wait()
+		batched := 0
+		for n := range shoppers {
+			trace, _ := traceContext(first + n)
+			var spans []span
+			var inCart span
+			await(t, "traced to the cart", 10*time.Second, func() bool {
+				spans = c.of(trace)
+				i := slices.IndexFunc(spans, func(s span) bool {
+					return s.service == "cart" && s.GetName() == "coatcheck.cart.v1.CartService/AddItems"
+				})
+				if i >= 0 {
+					inCart = spans[i]
+				}
+				return i >= 0 && slices.ContainsFunc(spans, func(s span) bool { return s.parent == "00000000000000aa" })
+			})
+			if got := path(t, spans, inCart); len(got) != 3 {
+				t.Errorf("a call's way is %q", got)
+			}
+			// In company, it names the trace that has the batch, and Redis under it.
+			for _, link := range inCart.GetLinks() {
+				batched++
+				await(t, "the batch traced to Redis", 10*time.Second, func() bool {
+					return slices.ContainsFunc(c.of(hex.EncodeToString(link.GetTraceId())), func(s span) bool {
+						return s.service == "cart" && s.parent == hex.EncodeToString(link.GetSpanId())
+					})
+				})
+			}
+		}
+		if batched < shoppers/4 {
+			t.Errorf("only %d of %d calls were made together: that says nothing", batched, shoppers)
+		}
+	})
+
 	t.Run("a failure", func(t *testing.T) {
 		trace, header := traceContext(100)
 		a := shopper.do("POST", "/v1/cart/items", `{}`, "traceparent", header)
