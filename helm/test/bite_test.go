@@ -29,7 +29,7 @@ func TestRulesBite(t *testing.T) {
 		{"stateless", "plain-http", "  clusterIP: None\n", "  clusterIP: None\n  sessionAffinity: ClientIP\n"},
 		{"stateless", "plain-http", "  clusterIP: None\n", "  clusterIP: None\n  publishNotReadyAddresses: true\n"},
 		{"stateless", "plain-http", "      containers:\n        - name: cart", "      initContainers: [{ name: first }]\n      containers:\n        - name: cart"},
-		{"drain", "plain-http", "terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: 20"},
+		{"drain", "plain-http", "terminationGracePeriodSeconds: 65", "terminationGracePeriodSeconds: 20"},
 		{"drain", "plain-http", `value: "10s"`, `value: "20s"`},
 		{"drain", "plain-http", "COATCHECK_DRAIN_DELAY", "COATCHECK_DRAIN"},
 		{"rollout", "plain-http", "maxUnavailable: 0,", "maxUnavailable: 1,"},

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -159,21 +160,16 @@ func stateless(m manifests) (found faults) {
 	return found
 }
 
-// drain: a pod gets the time that it takes to end, and some to spare.
+// drain: a pod gets the time that it takes to end, and as much more as it takes to see that it does not.
 func drain(m manifests) (found faults) {
-	const spare = 5 * time.Second
+	const spare = 45 * time.Second
 	for _, w := range m.workloads() {
 		if !w.service() {
 			continue
 		}
-		var whole time.Duration
-		env := variables(w.template.Spec.Containers[0])
-		for _, name := range []string{"COATCHECK_DRAIN_DELAY", "COATCHECK_STOP_TIMEOUT"} {
-			d, err := time.ParseDuration(env[name])
-			if err != nil {
-				found.addf("%s: %s: %v", w.id, name, err)
-			}
-			whole += d
+		whole, err := drainLimit(w)
+		if err != nil {
+			found.addf("%s: %v", w.id, err)
 		}
 		grace := w.template.Spec.TerminationGracePeriodSeconds
 		if grace == nil || time.Duration(*grace)*time.Second < whole+spare {
@@ -181,6 +177,54 @@ func drain(m manifests) (found faults) {
 		}
 	}
 	return found
+}
+
+// drainLimit is how long a service may take to end.
+func drainLimit(w workload) (limit time.Duration, err error) {
+	env := variables(w.template.Spec.Containers[0])
+	for _, name := range []string{"COATCHECK_DRAIN_DELAY", "COATCHECK_STOP_TIMEOUT"} {
+		d, bad := time.ParseDuration(env[name])
+		if bad != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", name, bad))
+		}
+		limit += d
+	}
+	return limit, err
+}
+
+// TestDrainIsSeen: a pod that is stuck lives for two scrapes, by either Prometheus, after DrainStuck holds.
+func TestDrainIsSeen(t *testing.T) {
+	const late = 5 * time.Second // rules/replicas.yaml: so long after the limit it holds
+	text, err := template(t, "helm", chart, "--set", "plainHTTP=true,prometheus.enabled=true,metrics.serviceMonitor.enabled=true,networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intervals := []string{string(m.monitors[0].Spec.Endpoints[0].Interval)}
+	if _, own, found := strings.Cut(text, "scrape_interval: "); found {
+		intervals = append(intervals, own[:strings.IndexByte(own, ',')])
+	}
+	if len(intervals) != 2 {
+		t.Fatalf("the intervals are %v, want one of each Prometheus", intervals)
+	}
+	for _, w := range m.workloads() {
+		if !w.service() {
+			continue
+		}
+		limit, err := drainLimit(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := time.Duration(*w.template.Spec.TerminationGracePeriodSeconds)*time.Second - limit - late
+		for _, interval := range intervals {
+			if every, err := time.ParseDuration(interval); err != nil || seen < 2*every {
+				t.Errorf("%s: is killed %v after it is known to be stuck; scraped every %s (%v)", w.id, seen, interval, err)
+			}
+		}
+	}
 }
 
 // rollout: no pod goes before its successor serves, and pods spread.

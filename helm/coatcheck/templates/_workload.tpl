@@ -74,8 +74,8 @@ spec:
       {{- include "coatcheck.podSecurity" $root | nindent 6 }}
       {{- with include "coatcheck.pullSecrets" $root }}{{ . | trim | nindent 6 }}{{ end }}
       {{- with include "coatcheck.placement" $values }}{{ . | trim | nindent 6 }}{{ end }}
-      # The whole drain, and time to spare: what is not done by then is killed.
-      terminationGracePeriodSeconds: {{ add $values.drainDelaySeconds $values.stopTimeoutSeconds 10 }}
+      # The whole drain, and time to see one that is stuck (alert DrainStuck): what is not done by then is killed.
+      terminationGracePeriodSeconds: {{ add $values.drainDelaySeconds $values.stopTimeoutSeconds 45 }}
       tolerations:
         # A pod that keeps nothing is worth nothing on a node that is silent.
         - { key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30 }
