@@ -36,7 +36,7 @@ var steady = map[string]string{
 	"redis_aof_last_write_status":               "the disk is well",
 	"redis_aof_last_bgrewrite_status":           "the disk is well",
 	"redis_evicted_keys_total":                  "or carts are lost",
-	"redis_expired_keys_total":                  "the shortest life of a key is ten minutes",
+	"redis_expired_keys_total":                  "what goes first, the mark of a log-out, stays for two minutes, as long as most of the test",
 	"coatcheck_trial_lines_lost_total":          "or carts are lost",
 }
 
@@ -285,15 +285,40 @@ func values(found []series) int {
 	return n
 }
 
-// changed says whether a value moved, or a series was there for a part of the time only.
+// changed says whether a value moved, or a series had values for a part of the time only.
 func changed(found []series, over time.Duration) bool {
 	for _, s := range found {
 		all := numbers(s)
-		if len(all) > 0 && slices.Min(all) != slices.Max(all) || len(all) < int(over/step)/2 {
+		if len(all) > 0 && (slices.Min(all) != slices.Max(all) || len(all) < int(over/step)/2) {
 			return true
 		}
 	}
 	return false
+}
+
+// TestChanged: a series without a number changes as little as one that stays as it is.
+func TestChanged(t *testing.T) {
+	of := func(values ...string) (s series) {
+		for i, v := range values {
+			s.Values = append(s.Values, [2]any{float64(i), v})
+		}
+		return s
+	}
+	for name, tt := range map[string]struct {
+		found []series
+		want  bool
+	}{
+		"no series":        {nil, false},
+		"no number":        {[]series{of("NaN", "NaN", "NaN", "NaN")}, false},
+		"one that stays":   {[]series{of("1", "1", "1", "1")}, false},
+		"one that moves":   {[]series{of("1", "1", "1", "1"), of("1", "2", "2", "2")}, true},
+		"one of a moment":  {[]series{of("NaN", "NaN", "NaN", "1")}, true},
+		"most of the time": {[]series{of("1", "1", "NaN", "1")}, false},
+	} {
+		if got := changed(tt.found, 4*step); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 }
 
 // onlyExcused says that the expression is of metrics that only a cluster has.
