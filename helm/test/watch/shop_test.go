@@ -156,6 +156,20 @@ func TestShop(t *testing.T) {
 	}
 	t.Logf("%d of %d expressions have data that changes as it should", answered, len(asked))
 
+	// However calls fail, a replica has no more series than it may.
+	var roles int
+	for _, s := range prometheus.at(`max by (job) (max_over_time(scrape_samples_scraped{job=~"coatcheck-(gateway|auth|cart)"}[10m]))`) {
+		most := numbers(s)[0]
+		t.Logf("%s: a replica had %.0f series at most", s.Metric["job"], most)
+		if most >= 1500 {
+			t.Errorf("%s: that must be fewer than 1,500", s.Metric["job"])
+		}
+		roles++
+	}
+	if roles != 3 {
+		t.Errorf("the series of %d roles were counted", roles)
+	}
+
 	// Replicas that come and go are scraped as they do.
 	carts := values0(prometheus.over(`count(up{job="coatcheck-cart"})`, began, end))
 	if slices.Min(carts) != 3 || slices.Max(carts) != 4 {
@@ -210,6 +224,7 @@ func server(t *testing.T, shop *local.Shop) client {
 // series is one of an answer: what Prometheus sends for it.
 type series struct {
 	Metric map[string]string
+	Value  [2]any // of one moment
 	Values [][2]any
 }
 
@@ -229,7 +244,17 @@ func (c client) over(expr string, start, end time.Time) []series {
 // firing is how many alerts of this name fire now.
 func (c client) firing(alert string) int {
 	c.t.Helper()
-	return len(c.ask("/api/v1/query", url.Values{"query": {fmt.Sprintf("ALERTS{alertname=%q, alertstate=\"firing\"}", alert)}}))
+	return len(c.at(fmt.Sprintf("ALERTS{alertname=%q, alertstate=\"firing\"}", alert)))
+}
+
+// at asks for the values of now.
+func (c client) at(expr string) []series {
+	c.t.Helper()
+	found := c.ask("/api/v1/query", url.Values{"query": {expr}})
+	for i := range found {
+		found[i].Values = [][2]any{found[i].Value}
+	}
+	return found
 }
 
 func (c client) ask(path string, form url.Values) []series {
