@@ -45,7 +45,8 @@ const quiet = 12 * time.Second
 
 // TestShop opens a shop with a Prometheus beside it, lets customers in, makes
 // every fault of the trial's demo, all of it shown as a trial shows itself, and
-// then asks everything that the dashboards ask. At last Redis is held down, and the alert for it must fire.
+// then asks everything that the dashboards ask. The trial's kills must make
+// ReplicaRestartsAgain fire; at last Redis is held down, and RedisDown must.
 func TestShop(t *testing.T) {
 	show := watch.New()
 	shown, err := watch.Serve(show, "127.0.0.1:0", t.TempDir())
@@ -88,7 +89,7 @@ func TestShop(t *testing.T) {
 		t.Fatal("the trial has no demo")
 	}
 	faults := 0
-	for f := range demo.Faults(1, shop.Processes()) {
+	inject := func(f fault.Fault) {
 		made := history.Fault{Name: f.Name, Target: f.Target, Class: f.Class}
 		over := show.Fault(made)
 		if err := f.Inject(ctx, fault.Env{Shop: shop, Network: network}); err != nil {
@@ -96,7 +97,34 @@ func TestShop(t *testing.T) {
 		}
 		over(made)
 		faults++
+	}
+	if n := prometheus.firing("ReplicaRestartsAgain"); n != 0 {
+		t.Errorf("ReplicaRestartsAgain fires %d times before anything is killed", n)
+	}
+	for f := range demo.Faults(1, shop.Processes()) {
+		inject(f)
 		time.Sleep(f.Gap)
+	}
+	// The demo spreads its kills so that a replica ends three or four times, of which
+	// a scrape may miss one. A few more, each of them scraped, must do.
+	rotation, ok := fault.Named("rotation")
+	if !ok {
+		t.Fatal("the trial has no rotation")
+	}
+	more := 0
+	for f := range rotation.Faults(1, shop.Processes()) {
+		if prometheus.firing("ReplicaRestartsAgain") > 0 || more == 12 {
+			break
+		}
+		if f.Kind == fault.Kill {
+			inject(f)
+			more++
+			time.Sleep(2 * step)
+		}
+	}
+	t.Logf("ReplicaRestartsAgain fires for %d replicas after %d kills more than the demo's", prometheus.firing("ReplicaRestartsAgain"), more)
+	if prometheus.firing("ReplicaRestartsAgain") == 0 {
+		t.Error("nobody is told of replicas that are killed again and again")
 	}
 	// The demo scales for a moment only, which a scrape may miss.
 	spares := slices.DeleteFunc(shop.Processes(), func(p local.Process) bool { return p.State != local.Stopped })
