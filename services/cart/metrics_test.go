@@ -115,6 +115,7 @@ func TestMeasured(t *testing.T) {
 	if got := testing.AllocsPerRun(1000, func() { _, _ = measured.Change(t.Context(), "", op) }); got > 0 {
 		t.Errorf("counting a change takes %v allocations", got)
 	}
+	measuretest.Takes(t, "counting a change", measuretest.Cart, func() { _, _ = measured.Change(t.Context(), "", op) })
 	if n := carts(t, reg); n < 5*10_000 {
 		t.Errorf("%d carts of three lines were answered, want at least %d", n, 5*10_000)
 	}

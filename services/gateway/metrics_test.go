@@ -137,6 +137,7 @@ func TestMetricsCost(t *testing.T) {
 	if got := testing.AllocsPerRun(1000, observed(t, slog.New(slog.NewJSONHandler(io.Discard, nil)))); got > 2 {
 		t.Errorf("with the log line they take %v allocations, want 2 at most", got)
 	}
+	measuretest.Takes(t, "the metrics of a request", measuretest.Gateway, observed(t, slog.New(slog.DiscardHandler)))
 }
 
 func BenchmarkObserve(b *testing.B) {

@@ -395,6 +395,7 @@ func TestMetricsCost(t *testing.T) {
 	if got := testing.AllocsPerRun(1000, func() { _ = send(t.Context(), cmd) }); got > 0 {
 		t.Errorf("the metrics of a command take %v allocations, want none", got)
 	}
+	measuretest.Takes(t, "the metrics of a command", measuretest.Redis, func() { _ = send(t.Context(), cmd) })
 }
 
 func BenchmarkMetrics(b *testing.B) {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+
+	"coatcheck/chassis/measuretest"
 )
 
 // counted are one call's metrics on either side, less the call.
@@ -26,6 +28,7 @@ func TestMetricsCost(t *testing.T) {
 		if got := testing.AllocsPerRun(1000, call); got > 0 {
 			t.Errorf("the %s's metrics of a call take %v allocations, want none", name, got)
 		}
+		measuretest.Takes(t, "the "+name+"'s metrics of a call", measuretest.Call, call)
 	}
 }
 

@@ -1,0 +1,5 @@
+//go:build race
+
+package measuretest
+
+const race = true
