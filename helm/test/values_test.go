@@ -236,7 +236,7 @@ func TestDashboardsAndRules(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	on := []string{"--set", "plainHTTP=true,metrics.prometheusRule.enabled=true,metrics.dashboards.enabled=true"}
+	on := []string{"--set", "plainHTTP=true,metrics.prometheusRule.enabled=true,metrics.dashboards.enabled=true,metrics.dashboards.annotations.grafana_folder=Shops"}
 	render := func(args ...string) manifests {
 		t.Helper()
 		text, err := template(t, "helm", folder, args...)
@@ -278,8 +278,8 @@ func TestDashboardsAndRules(t *testing.T) {
 		t.Errorf("no dashboard in %v", with.ids)
 	}
 	for _, c := range with.configMaps {
-		if c.Name == "shop-coatcheck-dashboard-shop" && (c.Data["shop.json"] != dashboard || c.Labels["grafana_dashboard"] != "1") {
-			t.Errorf("the dashboard is %q with %v", c.Data, c.Labels)
+		if c.Name == "shop-coatcheck-dashboard-shop" && (c.Data["shop.json"] != dashboard || c.Labels["grafana_dashboard"] != "1" || c.Annotations["grafana_folder"] != "Shops") {
+			t.Errorf("the dashboard is %q with %v and %v", c.Data, c.Labels, c.Annotations)
 		}
 	}
 	// The third says how many replicas there are.
