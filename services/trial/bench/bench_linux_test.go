@@ -30,7 +30,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	var out strings.Builder
-	o := Options{Bin: build(t), Dir: dir, Pairs: 1, Block: 300 * time.Millisecond, Carts: 100, Only: []string{"add", "always", "naive", "half", "lone", "lost"}}
+	o := Options{Bin: build(t), Dir: dir, Pairs: 1, Block: 300 * time.Millisecond, Carts: 100, Only: []string{"add", "always", "naive", "half", "lone", "lost", "observed"}}
 	if err := Run(ctx, o, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -54,13 +54,14 @@ func TestRun(t *testing.T) {
 		check(c.Key+": no latency", round.A.P50 > 0 && round.A.P99 >= round.A.P50)
 		check(c.Key+": one pair is too few", c.Few)
 	}
-	for _, key := range []string{"add", "always", "naive-1", "naive-500", "half", "lone"} {
+	for _, key := range []string{"add", "always", "naive-1", "naive-500", "half", "lone", "observed"} {
 		check("no comparison "+key, compared[key] != nil)
 	}
 	check("at 500 lines naive is no dearer", compared["naive-500"].CPU().Median < 0.9 || len(compared["naive-500"].CPU().Values) == 0)
 	for _, f := range r.Figures {
-		check(f.Title+": a conclusion from one pair", f.Exact || f.Verdict() == Undecided)
+		check(f.Title+": a conclusion from one pair", f.Exact || f.Limit == 0 || f.Verdict() == Undecided)
 	}
+	check("no figure of log lines and traces", strings.Contains(out.String(), "CPU of an add with log lines and 1 % of traces, against neither"))
 	acknowledged := int64(0)
 	for _, a := range r.Audits {
 		if acknowledged += a.Acknowledged; !strings.HasPrefix(a.Carts, "naive") {

@@ -79,7 +79,7 @@ type Figure struct {
 	Title   string  `json:"title"`
 	Unit    string  `json:"unit"`
 	Range   Range   `json:"range"`
-	Limit   float64 `json:"limit"`
+	Limit   float64 `json:"limit"`    // 0 for none: it is told, not judged
 	AtLeast bool    `json:"at_least"` // else at most
 	Exact   bool    `json:"exact"`    // counted, not timed: one value is enough
 	Gate    bool    `json:"gate"`     // past it the short form fails; else it is a goal
@@ -87,7 +87,8 @@ type Figure struct {
 	Note    string  `json:"note,omitempty"`
 }
 
-// Verdict draws a conclusion only where the whole interval is on one side.
+// Verdict draws a conclusion only where the whole interval is on one side; there
+// is none without a limit.
 func (f Figure) Verdict() string {
 	low, high := f.Range.Low, f.Range.High
 	if f.AtLeast {
@@ -98,6 +99,8 @@ func (f Figure) Verdict() string {
 		limit = -limit
 	}
 	switch {
+	case f.Limit == 0:
+		return ""
 	case len(f.Range.Values) == 0, !f.Exact && (!f.Range.Sure || f.Few):
 		return Undecided
 	case high <= limit:
@@ -110,6 +113,9 @@ func (f Figure) Verdict() string {
 
 // Bound says the limit in words.
 func (f Figure) Bound() string {
+	if f.Limit == 0 {
+		return "none"
+	}
 	word := "at most "
 	if f.AtLeast {
 		word = "at least "

@@ -78,9 +78,13 @@ func TestVerdict(t *testing.T) {
 		"one value that was counted":        {Figure{Range: rangeOf([]float64{58}), Limit: 60, Exact: true}, Met},
 		"one value that was counted, above": {Figure{Range: rangeOf([]float64{61}), Limit: 60, Exact: true}, NotMet},
 		"not measured":                      {Figure{Limit: 60, Exact: true}, Undecided},
+		"without a limit":                   {Figure{Range: spread(1, 1.1)}, ""},
 	} {
 		if got := tt.figure.Verdict(); got != tt.want {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+	if got := (Figure{Unit: " ×"}).Bound(); got != "none" {
+		t.Errorf("without a limit it is %q", got)
 	}
 }

@@ -73,6 +73,8 @@ func (r *run) observed(ctx context.Context) (err error) {
 	if err := r.compareShop(ctx, "observed", "Add, carts of 3 lines, with log lines and one trace in 100 requests, against neither", watched, silent.site); err != nil {
 		return err
 	}
+	c := r.found("observed")
+	r.figure(c, "CPU of an add with log lines and 1 % of traces, against neither", c.CPU(), 0, false, " ×", "")
 	carts, err := r.carts(ctx, silent.site, 3)
 	if err != nil {
 		return err
