@@ -37,6 +37,7 @@ const pageHead = `# Metrics
 Made by ` + "`make fix-metrics`" + ` from what the running services export; not written by hand.
 
 Every pod exports them on its admin port, ` + "`:9100/metrics`" + `. Each histogram has classic buckets and, for a Prometheus that scrapes native histograms, a native one too.
+That is Prometheus 3.8 or later with ` + "`scrape_native_histograms: true`" + `; with ` + "`always_scrape_classic_histograms: true`" + ` beside it the classic buckets, which the dashboards and rules ask for, stay.
 Where requests are traced, histograms carry exemplars with their ` + "`trace_id`" + `. No label holds what a client wrote, so a pod stays under 1,500 series. Beside these there are
 those of the Go runtime and the process, as ` + "`go_…` and `process_…`" + `. A trial exports its own where it is shown (` + "`trial run -listen`" + `); histograms have classic buckets there.
 `
