@@ -1,6 +1,11 @@
 package watch
 
 import (
+	"errors"
+	"html"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,6 +73,37 @@ func TestConventions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPictures: the README's pictures are of the dashboards as they are.
+func TestPictures(t *testing.T) {
+	drawn := regexp.MustCompile(`<text class="[rt]"[^>]*>([^<]*)</text>`) // a row's title, or a panel's
+	pictures := 0
+	for _, d := range dashboards(t) {
+		picture, err := os.ReadFile(filepath.Join(repository, ".github", strings.TrimSuffix(d.file, ".json")+".svg"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pictures++
+		var want, got []string
+		for _, p := range d.Panels {
+			want = append(want, p.Title)
+		}
+		for _, m := range drawn.FindAllStringSubmatch(string(picture), -1) {
+			got = append(got, html.UnescapeString(m[1]))
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("the picture of %s has %q, want %q; make pictures draws it", d.file, got, want)
+		}
+	}
+	if pictures != 3 {
+		t.Errorf("%d pictures of dashboards, want 3", pictures)
 	}
 }
 
