@@ -5,6 +5,7 @@ SHELL := bash
 PORT     ?= 8080
 FUZZTIME ?= 10s
 COVERAGE ?= 85
+COUNT    ?= 1
 HELMS    ?= helm helm3
 RACES    ?= ^Test(Promises|EveryFault|Trial|Trace|RotateKeysCommand|ServicesOverTLS)$$$$
 
@@ -139,9 +140,9 @@ $(BIN)/auth:
 test: go redis strace ## all tests
 	go test work
 
-test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium, and screenshots into PICTURES if that names a folder
+test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium, and screenshots into PICTURES if that names a folder; COUNT=20 times
 	GOWORK=off go -C $(BROWSER) mod tidy -diff && GOWORK=off go -C $(BROWSER) vet ./...
-	GOWORK=off go -C $(BROWSER) test -count=1 ./... $(if $(PICTURES),-args -pictures=$(abspath $(PICTURES)))
+	GOWORK=off go -C $(BROWSER) test -count=$(COUNT) -timeout=$(COUNT)0m ./... $(if $(PICTURES),-args -pictures=$(abspath $(PICTURES)))
 
 # npm holds what it fetches against the hash in package-lock.json.
 $(AXE): $(BROWSER)/package.json $(BROWSER)/package-lock.json | npm
