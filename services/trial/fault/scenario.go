@@ -118,7 +118,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "calm", About: "on a cluster: no fault, and so little load that autoscalers come down",
-			Length: 4 * time.Minute, Rate: 60, LeastChanges: 8_800, KillsNothing: true, Cluster: true,
+			Length: 5 * time.Minute, Rate: 60, LeastChanges: 11_000, KillsNothing: true, Cluster: true,
 		},
 		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
