@@ -23,7 +23,7 @@ const (
 	// buried is how long an id that was given up cannot be registered; longer
 	// than any call may take.
 	buried = time.Hour
-	// endedFor is how long it is remembered that sessions of a user were ended;
+	// endedFor is how long an end of sessions is remembered that nobody was told;
 	// longer than a gateway takes any for good that it does not hear of.
 	endedFor = 2 * time.Minute
 	// readPatience is how long Redis may take to answer that nothing is new.
@@ -50,8 +50,8 @@ var (
 //	                      gone, of an id that was given up
 //	sessions:{<user id>}  hash: session id → record
 //	families:{<user id>}  hash: session id → how far its refresh tokens have come
-//	ended:{<user id>}     there if sessions of the user have just been ended, or
-//	                      are about to be
+//	ended:{<user id>}     the name of the last end of the user's sessions, until it
+//	                      is in the stream
 //	email:<digest>        the id of the user who has the address
 //	revocations           stream: u, the id of a user whose sessions were ended;
 //	                      l, the stream's name
@@ -65,9 +65,11 @@ var (
 // address lies elsewhere, so registration and deletion go in steps, in an order
 // in which a crash leaves nothing wrong: an address that leads to no user is
 // free. Sessions are ended before the stream says so, and nobody hears of an end
-// that was not. A crash between the two is made good by the repeat: by that of
-// the call, or where its session is refused by now, by UseSession, which knows
-// from the mark that was made before. Every error of Redis becomes Unavailable,
+// that was not. The script that ends them leaves its name in the same step, behind
+// what it ends: Redis lets a script that has freed memory write. Who ended them,
+// and after a crash whoever repeats that or is refused for it, tells the stream,
+// and only then is the name forgotten. So each end is told, and no number of
+// refusals tells it for ever. Every error of Redis becomes Unavailable,
 // store_unavailable.
 type RedisStore struct {
 	rdb redis.UniversalClient
@@ -75,7 +77,8 @@ type RedisStore struct {
 	userCreate, userKeep, userBury, userDelete *redis.Script
 	emailClaim, emailRelease                   *redis.Script
 	passwordChange                             *redis.Script
-	sessionCreate, sessionUse, sessionsEnd     *redis.Script
+	sessionCreate, sessionUse                  *redis.Script
+	sessionEnd, sessionsEnd, endedTold         *redis.Script
 	familyStart, familyRotate                  *redis.Script
 	revocationAdd, revocationOpen              *redis.Script
 	limitTake                                  *redis.Script
@@ -94,7 +97,9 @@ func NewRedisStore(rdb redis.UniversalClient) *RedisStore {
 		passwordChange: script("password_change.lua"),
 		sessionCreate:  script("session_create.lua"),
 		sessionUse:     script("session_use.lua"),
+		sessionEnd:     script("session_end.lua"),
 		sessionsEnd:    script("sessions_end.lua"),
+		endedTold:      script("ended_told.lua"),
 		familyStart:    script("family_start.lua"),
 		familyRotate:   script("family_rotate.lua"),
 		revocationAdd:  script("revocation_add.lua"),
@@ -200,15 +205,9 @@ func text(value any) string {
 
 // ChangePassword is part of Store.
 func (s *RedisStore) ChangePassword(ctx context.Context, u User, phc, operation string) (Changed, error) {
-	if err := s.ending(ctx, u.ID); err != nil {
-		return 0, err
-	}
-	n, err := s.run(ctx, "changing the password", s.passwordChange,
+	answer, err := s.end(ctx, "changing the password", s.passwordChange, u.ID,
 		[]string{userKey(u.ID), sessionsKey(u.ID)}, u.Generation, phc, operation)
-	if err == nil && Changed(n) == Done {
-		err = s.announce(ctx, u.ID)
-	}
-	return Changed(n), err
+	return Changed(answer[0]), err
 }
 
 // DeleteUser is part of Store.
@@ -224,13 +223,7 @@ func (s *RedisStore) DeleteUser(ctx context.Context, id string) error {
 	if address == "" {
 		return nil
 	}
-	if err := s.ending(ctx, id); err != nil {
-		return err
-	}
-	if _, err := s.run(ctx, "deleting the user", s.userDelete, []string{userKey(id), sessionsKey(id)}, address, seconds(buried)); err != nil {
-		return err
-	}
-	if err := s.announce(ctx, id); err != nil {
+	if _, err := s.end(ctx, "deleting the user", s.userDelete, id, []string{userKey(id), sessionsKey(id)}, address, seconds(buried)); err != nil {
 		return err
 	}
 	_, err = s.run(ctx, "freeing the address", s.emailRelease, []string{emailKey(address)}, id)
@@ -259,25 +252,19 @@ func parseSession(id, record string) (Session, error) {
 
 // StartSession is part of Store.
 func (s *RedisStore) StartSession(ctx context.Context, u User, r Session, idle time.Duration) (bool, error) {
-	n, err := s.run(ctx, "starting a session", s.sessionCreate, []string{userKey(u.ID), sessionsKey(u.ID)},
+	answer, err := s.end(ctx, "starting a session", s.sessionCreate, u.ID, []string{userKey(u.ID), sessionsKey(u.ID)},
 		u.Generation, r.ID, r.record(), r.Created, r.Expires, idle.Milliseconds(), MaxSessions)
-	if err == nil && n == 2 { // others had to end for it
-		err = s.announce(ctx, u.ID)
-	}
-	return n > 0, err
+	return answer[0] == 1, err
 }
 
 // UseSession is part of Store.
 func (s *RedisStore) UseSession(ctx context.Context, userID, sessionID string, now time.Time, idle time.Duration) (time.Time, error) {
-	ends, err := s.run(ctx, "looking up the session", s.sessionUse, []string{sessionsKey(userID), endedKey(userID)},
+	answer, err := s.end(ctx, "looking up the session", s.sessionUse, userID, []string{sessionsKey(userID)},
 		sessionID, now.UnixMilli(), idle.Milliseconds(), MarkInterval.Milliseconds())
-	if err == nil && ends < 0 {
-		err = s.announce(ctx, userID) // what ended it may have died before
-	}
-	if err != nil || ends <= 0 {
+	if err != nil || answer[0] == 0 {
 		return time.Time{}, err
 	}
-	return time.UnixMilli(int64(ends)), nil
+	return time.UnixMilli(answer[0]), nil
 }
 
 // StartFamily is part of Store.
@@ -288,17 +275,10 @@ func (s *RedisStore) StartFamily(ctx context.Context, userID, sessionID string, 
 
 // Rotate is part of Store.
 func (s *RedisStore) Rotate(ctx context.Context, userID, sessionID string, n int64, now time.Time, idle, grace time.Duration) (Family, error) {
-	answer, err := s.familyRotate.Run(ctx, s.rdb, []string{sessionsKey(userID), familiesKey(userID)},
-		sessionID, n, now.UnixMilli(), idle.Milliseconds(), grace.Milliseconds()).Int64Slice()
-	if err != nil {
-		return Family{}, storeFault("rotating a refresh token", err)
-	}
-	switch {
-	case len(answer) != 3:
-		return Family{}, fmt.Errorf("the script that rotates answered %d values", len(answer))
-	case answer[0] <= 0:
-		// Also where there is none any more: this may be a repeat of what ended it.
-		return Family{}, s.announce(ctx, userID)
+	answer, err := s.end(ctx, "rotating a refresh token", s.familyRotate, userID, []string{sessionsKey(userID), familiesKey(userID)},
+		sessionID, n, now.UnixMilli(), idle.Milliseconds(), grace.Milliseconds())
+	if err != nil || answer[0] <= 0 {
+		return Family{}, err
 	}
 	return Family{N: answer[0], At: time.UnixMilli(answer[1]), Ends: time.UnixMilli(answer[2])}, nil
 }
@@ -327,34 +307,50 @@ func (s *RedisStore) Sessions(ctx context.Context, userID string, now time.Time,
 
 // EndSession is part of Store.
 func (s *RedisStore) EndSession(ctx context.Context, userID, sessionID string) error {
-	if err := s.ending(ctx, userID); err != nil {
-		return err
-	}
-	if err := s.rdb.HDel(ctx, sessionsKey(userID), sessionID).Err(); err != nil {
-		return storeFault("ending the session", err)
-	}
-	return s.announce(ctx, userID)
+	_, err := s.end(ctx, "ending the session", s.sessionEnd, userID, []string{sessionsKey(userID)}, sessionID)
+	return err
 }
 
 // EndSessions is part of Store.
 func (s *RedisStore) EndSessions(ctx context.Context, userID, except string) error {
-	if err := s.ending(ctx, userID); err != nil {
-		return err
-	}
-	if _, err := s.run(ctx, "ending the sessions", s.sessionsEnd, []string{sessionsKey(userID)}, except); err != nil {
-		return err
-	}
-	return s.announce(ctx, userID)
+	_, err := s.end(ctx, "ending the sessions", s.sessionsEnd, userID, []string{sessionsKey(userID)}, except)
+	return err
 }
 
-// ending marks that sessions of the user are about to be ended. If that is never
-// told, a repeat by the session itself, which is refused, tells it. A Redis that is
-// full ends them without the mark.
-func (s *RedisStore) ending(ctx context.Context, userID string) error {
-	if err := s.rdb.Set(ctx, endedKey(userID), 1, endedFor).Err(); err != nil && !redis.HasErrorPrefix(err, "OOM") {
-		return storeFault("marking the end of sessions", err)
+// end runs a script that ends sessions of the user, or finds that they are over,
+// and tells the stream of an end that is yet to be told. The script gets ended:{user
+// id} behind its other keys, and behind its other arguments a name for the end and
+// how long it is kept; it answers the name of the end to tell, ” for none, and up
+// to three numbers.
+func (s *RedisStore) end(ctx context.Context, what string, script *redis.Script, userID string, keys []string, args ...any) (numbers [3]int64, err error) {
+	answer, err := script.Run(ctx, s.rdb, append(keys, endedKey(userID)), append(args, draw(idBytes), endedFor.Milliseconds())...).Slice()
+	if err != nil {
+		return numbers, storeFault(what, err)
 	}
-	return nil
+	if len(answer) < 1 || len(answer) > 1+len(numbers) {
+		return numbers, fmt.Errorf("%s: the script answered %d values", what, len(answer))
+	}
+	for i, value := range answer[1:] {
+		n, ok := value.(int64)
+		if !ok {
+			return numbers, fmt.Errorf("%s: the script answered %T", what, value)
+		}
+		numbers[i] = n
+	}
+	if name := text(answer[0]); name != "" {
+		err = s.tell(ctx, userID, name)
+	}
+	return numbers, err
+}
+
+// tell announces an end and then forgets it, unless another has followed: that
+// one's own announcement is yet to come.
+func (s *RedisStore) tell(ctx context.Context, userID, name string) error {
+	if err := s.announce(ctx, userID); err != nil {
+		return err
+	}
+	_, err := s.run(ctx, "forgetting an end of sessions", s.endedTold, []string{endedKey(userID)}, name)
+	return err
 }
 
 // announce writes to the stream that sessions of the user have ended.

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"coatcheck/chassis/fault"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
@@ -54,8 +57,10 @@ func (w *watched) until(now time.Time) []string {
 	}
 }
 
-func endAll(t *testing.T, c authv1.AuthServiceClient, user string) {
+// endAll ends a session of the user, who need not be there.
+func endAll(t *testing.T, rdb redis.UniversalClient, c authv1.AuthServiceClient, user string) {
 	t.Helper()
+	ok(t, rdb.HSet(t.Context(), sessionsKey(user), "one", "1 1 1 ").Err())
 	_, err := c.RevokeAllSessions(t.Context(), &authv1.RevokeAllSessionsRequest{UserId: user})
 	ok(t, err)
 }
@@ -79,13 +84,14 @@ func newUserIDs(n int) []string {
 // soon, and only to those who have not heard it.
 func TestRevocationsReachEveryReplica(t *testing.T) {
 	redisServer := startRedis(t)
+	rdb := redisServer.client(t)
 	one, two := serve(t, newServer(t, redisServer.client(t), time.Now)), serve(t, newServer(t, redisServer.client(t), time.Now))
 	w := watchFrom(t, two, "")
 	same(t, "at first", w.until(time.Now()), nil)
 
 	users := newUserIDs(3)
 	for _, user := range users {
-		endAll(t, one, user)
+		endAll(t, rdb, one, user)
 	}
 	same(t, "three", w.until(time.Now()), users)
 	position := w.last.GetPosition()
@@ -93,7 +99,7 @@ func TestRevocationsReachEveryReplica(t *testing.T) {
 
 	missed := newUserIDs(2)
 	for _, user := range missed {
-		endAll(t, two, user)
+		endAll(t, rdb, two, user)
 	}
 	same(t, "who comes back, at another replica", watchFrom(t, one, position).until(time.Now()), missed)
 	same(t, "who is new", watchFrom(t, one, "").until(time.Now()), append(users, missed...))
@@ -151,7 +157,7 @@ func TestRevocationsWhileRedisIsAway(t *testing.T) {
 	c := serve(t, newServer(t, rdb, time.Now))
 	w := watchFrom(t, c, "")
 	before := newUserID()
-	endAll(t, c, before)
+	endAll(t, rdb, c, before)
 	same(t, "before", w.until(time.Now()), []string{before})
 
 	quiet := func(what string, away, back func()) {
@@ -171,14 +177,14 @@ func TestRevocationsWhileRedisIsAway(t *testing.T) {
 	quiet("stopped", func() { redisServer.Signal(t, syscall.SIGSTOP) }, func() { redisServer.Signal(t, syscall.SIGCONT) })
 	quiet("killed", redisServer.Kill, func() { redisServer.Restart(t) })
 	after := newUserID()
-	endAll(t, c, after)
+	endAll(t, rdb, c, after)
 	same(t, "after", w.until(time.Now()), []string{after})
 	if w.last.GetGap() {
 		t.Error("a gap where nothing is missing")
 	}
 
 	w.loses(func() { ok(t, rdb.FlushAll(t.Context()).Err()) })
-	endAll(t, c, before)
+	endAll(t, rdb, c, before)
 	same(t, "in the new log", w.until(time.Now()), []string{before})
 }
 
@@ -214,7 +220,7 @@ func TestLostLogIsNoticed(t *testing.T) {
 	}
 	empty := position(one)
 	told("nothing was lost", empty, one, false)
-	endAll(t, one, newUserID())
+	endAll(t, rdb, one, newUserID())
 	some := position(one)
 	told("nothing was lost", empty, one, false)
 	told("nothing was lost", some, one, false)
@@ -229,7 +235,7 @@ func TestLostLogIsNoticed(t *testing.T) {
 			told("lost", after, two, true)
 		}
 		told("newly come", "", one, false)
-		endAll(t, one, newUserID()) // behind all that was lost
+		endAll(t, rdb, one, newUserID()) // behind all that was lost
 		w.until(time.Now())
 	}
 }
@@ -239,55 +245,140 @@ func TestLostLogIsNoticed(t *testing.T) {
 // that asks, the repeat gets no further.
 func TestEndsInterrupted(t *testing.T) {
 	redisServer := startRedis(t)
-	whole := newServer(t, redisServer.client(t), time.Now)
-	for name, end := range map[string]func(s *Server, id, session string) error{
-		"one session": func(s *Server, id, session string) error {
-			_, err := s.RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: id, SessionId: session})
+	rdb := redisServer.client(t)
+	whole := newServer(t, rdb, time.Now)
+	for name, end := range map[string]func(s *Server, of sessionOf) error{
+		"one session": func(s *Server, of sessionOf) error {
+			_, err := s.RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: of.id, SessionId: of.session})
 			return err
 		},
-		"all": func(s *Server, id, _ string) error {
-			_, err := s.RevokeAllSessions(t.Context(), &authv1.RevokeAllSessionsRequest{UserId: id})
+		"all": func(s *Server, of sessionOf) error {
+			_, err := s.RevokeAllSessions(t.Context(), &authv1.RevokeAllSessionsRequest{UserId: of.id})
 			return err
 		},
-		"password": func(s *Server, id, _ string) error {
-			_, err := s.ChangePassword(t.Context(), &authv1.ChangePasswordRequest{UserId: id, OperationId: "op", CurrentPassword: goodPassword, NewPassword: "another password"})
+		"password": func(s *Server, of sessionOf) error {
+			_, err := s.ChangePassword(t.Context(), &authv1.ChangePasswordRequest{UserId: of.id, OperationId: "op", CurrentPassword: goodPassword, NewPassword: "another password"})
 			return err
 		},
-		"deletion": func(s *Server, id, _ string) error {
-			_, err := s.DeleteUser(t.Context(), &authv1.DeleteUserRequest{UserId: id})
+		"deletion": func(s *Server, of sessionOf) error {
+			_, err := s.DeleteUser(t.Context(), &authv1.DeleteUserRequest{UserId: of.id})
+			return err
+		},
+		"refresh token shown twice": func(s *Server, of sessionOf) error {
+			_, err := s.RefreshTokens(t.Context(), &authv1.RefreshTokensRequest{RefreshToken: of.usedUp})
+			if fault.From(err).Code == "invalid_grant" {
+				return nil
+			}
+			return err
+		},
+		"one session too many": func(s *Server, of sessionOf) error {
+			// The others have been used since.
+			for n, later := 1, time.Now().Add(time.Minute).UnixMilli(); n < MaxSessions; n++ {
+				r := Session{Created: later, Used: later, Expires: later + time.Hour.Milliseconds()}
+				ok(t, rdb.HSetNX(t.Context(), sessionsKey(of.id), fmt.Sprint(n), r.record()).Err())
+			}
+			_, err := s.LogIn(t.Context(), &authv1.LogInRequest{Email: of.email, Password: goodPassword})
 			return err
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			crashes(t, func(t *testing.T, c *crash) {
-				id, email := newUserID(), newEmail()
-				_, err := whole.Register(t.Context(), &authv1.RegisterRequest{UserId: id, Email: email, Password: goodPassword})
-				ok(t, err)
-				made, err := whole.LogIn(t.Context(), &authv1.LogInRequest{Email: email, Password: goodPassword})
-				ok(t, err)
-				begun, err := whole.store.LastRevocation(t.Context())
-				ok(t, err)
-				err = end(newServer(t, redisServer.client(t, c.hook()), time.Now), id, made.GetSession().GetId())
-				if (err != nil) != c.happened {
-					t.Fatalf("crashed: %v, answered %v", c.happened, err)
-				}
-				if _, err := whole.VerifySession(t.Context(), &authv1.VerifySessionRequest{SessionToken: made.GetSessionToken()}); err != nil {
-					want(t, err, fault.Unauthenticated, "invalid_session")
-					if found, err := whole.store.ReadRevocations(t.Context(), begun, time.Millisecond); err != nil || len(found) == 0 {
-						t.Fatalf("the session is refused, and the log says %v, %v", found, err)
+		for how, shown := range map[string]bool{"repeated": false, "refused": true} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				crashes(t, func(t *testing.T, c *crash) {
+					of := newSessionOf(t, whole)
+					begun, err := whole.store.LastRevocation(t.Context())
+					ok(t, err)
+					told := func() {
+						t.Helper()
+						found, err := whole.store.ReadRevocations(t.Context(), begun, time.Millisecond)
+						if err != nil || len(found) == 0 || found[0].UserID != of.id {
+							t.Fatalf("the session is over, and the log says %v, %v", found, err)
+						}
 					}
-				}
-				before, err := whole.store.LastRevocation(t.Context())
-				ok(t, err)
-				ok(t, end(whole, id, made.GetSession().GetId()))
-				found, err := whole.store.ReadRevocations(t.Context(), before, time.Millisecond)
-				if err != nil || len(found) != 1 || found[0].UserID != id {
-					t.Fatalf("the log says %v, %v", found, err)
-				}
-				_, err = whole.VerifySession(t.Context(), &authv1.VerifySessionRequest{SessionToken: made.GetSessionToken()})
-				want(t, err, fault.Unauthenticated, "invalid_session")
+					verify := func() error {
+						_, err := whole.VerifyAccessToken(t.Context(), &authv1.VerifyAccessTokenRequest{AccessToken: of.access})
+						return err
+					}
+					err = end(newServer(t, redisServer.client(t, c.hook()), time.Now), of)
+					if (err != nil) != c.happened {
+						t.Fatalf("crashed: %v, answered %v", c.happened, err)
+					}
+					if shown {
+						if err := verify(); err != nil {
+							want(t, err, fault.Unauthenticated, "invalid_token")
+							told()
+						}
+					}
+					ok(t, end(whole, of))
+					told()
+					want(t, verify(), fault.Unauthenticated, "invalid_token")
+				})
 			})
-		})
+		}
+	}
+}
+
+// sessionOf is a session of a user of its own, with tokens.
+type sessionOf struct{ id, email, session, access, usedUp string }
+
+func newSessionOf(t *testing.T, s *Server) sessionOf {
+	t.Helper()
+	of := sessionOf{id: newUserID(), email: newEmail()}
+	_, err := s.Register(t.Context(), &authv1.RegisterRequest{UserId: of.id, Email: of.email, Password: goodPassword})
+	ok(t, err)
+	issued, err := s.IssueTokens(t.Context(), &authv1.IssueTokensRequest{Email: of.email, Password: goodPassword})
+	ok(t, err)
+	tokens := issued.GetTokens()
+	of.usedUp = tokens.GetRefreshToken()
+	for range 2 {
+		next, err := s.RefreshTokens(t.Context(), &authv1.RefreshTokensRequest{RefreshToken: tokens.GetRefreshToken()})
+		ok(t, err)
+		tokens = next.GetTokens()
+	}
+	of.access, of.session = tokens.GetAccessToken(), strings.Split(of.usedUp, ".")[1]
+	return of
+}
+
+// TestEndsAreToldOnce: who goes on showing what is over, or ends what is not there,
+// adds nothing to the log; an end that nobody could be told of is told first.
+func TestEndsAreToldOnce(t *testing.T) {
+	redisServer := startRedis(t)
+	rdb := redisServer.client(t)
+	whole := newServer(t, rdb, time.Now)
+	of := newSessionOf(t, whole)
+	made, err := whole.LogIn(t.Context(), &authv1.LogInRequest{Email: of.email, Password: goodPassword})
+	ok(t, err)
+	begun, err := whole.store.LastRevocation(t.Context())
+	ok(t, err)
+	everything := func() {
+		t.Helper()
+		_, err := whole.VerifySession(t.Context(), &authv1.VerifySessionRequest{SessionToken: made.GetSessionToken()})
+		want(t, err, fault.Unauthenticated, "invalid_session")
+		_, err = whole.VerifyAccessToken(t.Context(), &authv1.VerifyAccessTokenRequest{AccessToken: of.access})
+		want(t, err, fault.Unauthenticated, "invalid_token")
+		_, err = whole.RefreshTokens(t.Context(), &authv1.RefreshTokensRequest{RefreshToken: of.usedUp})
+		want(t, err, fault.Unauthenticated, "invalid_grant")
+		_, err = whole.RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: of.id, SessionId: draw(secretBytes)})
+		ok(t, err)
+		_, err = whole.RevokeAllSessions(t.Context(), &authv1.RevokeAllSessionsRequest{UserId: of.id})
+		ok(t, err)
+	}
+	// The end that is announced meanwhile is not the one that is yet to be told.
+	s := newServer(t, redisServer.client(t, before(func(cmd redis.Cmder) error {
+		if !strings.Contains(fmt.Sprint(cmd.Args()), revocationsKey) {
+			return nil
+		}
+		_, err := newServer(t, redisServer.client(t, (&crash{left: 1}).hook()), time.Now).RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: of.id, SessionId: of.session})
+		want(t, err, fault.Unavailable, "store_unavailable")
+		return nil
+	})), time.Now)
+	_, err = s.RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: of.id, SessionId: made.GetSession().GetId()})
+	ok(t, err)
+	for range 20 {
+		everything()
+	}
+	found, err := whole.store.ReadRevocations(t.Context(), begun, time.Millisecond)
+	if err != nil || len(found) != 2 || found[0].UserID != of.id || found[1].UserID != of.id {
+		t.Errorf("two ends, and the log has %d: %.3v, %v", len(found), found, err)
 	}
 }
 

@@ -4,6 +4,7 @@
 --
 -- KEYS[1]  user:{user id}, a hash
 -- KEYS[2]  sessions:{user id}, a hash: session id -> '<created> <end> <used> <device>', ms since 1970
+-- KEYS[3]  ended:{user id}, a string: the end of the user's sessions that is yet to be told
 -- ARGV[1]  generation of the password that was checked
 -- ARGV[2]  session id
 -- ARGV[3]  the session's record
@@ -11,9 +12,11 @@
 -- ARGV[5]  the session's end, ms since 1970
 -- ARGV[6]  idle limit, ms
 -- ARGV[7]  most sessions a user may have
--- Answers  1 started, 2 started, and others were ended for it, 0 the password is
---          another by now or the user is gone
-if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end
+-- ARGV[8]  name of the end of others
+-- ARGV[9]  how long it is kept, ms
+-- Answers  {the end that is yet to be told, if others were ended for it, else '',
+--          1 started, 0 the password is another by now or the user is gone}
+if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return {'', 0} end
 local all = redis.call('HGETALL', KEYS[2])
 -- First of the writes: what needs memory is refused here when none is left, and
 -- would not be behind one that needs none.
@@ -38,4 +41,6 @@ for i = 1, surplus do
   redis.call('HDEL', KEYS[2], live[i].id)
 end
 redis.call('PEXPIRE', KEYS[2], string.format('%.0f', last - now))
-return surplus > 0 and 2 or 1
+if surplus < 1 then return {'', 1} end
+redis.call('SET', KEYS[3], ARGV[8], 'PX', ARGV[9])
+return {ARGV[8], 1}

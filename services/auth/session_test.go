@@ -130,11 +130,11 @@ func TestSessionsAreBounded(t *testing.T) {
 
 // TestFullRedis: with no memory left, sessions hold and log-out works.
 func TestFullRedis(t *testing.T) {
-	clock := newClock()
-	rdb := startRedis(t).client(t)
+	redisServer, clock := startRedis(t), newClock()
+	rdb := redisServer.client(t)
 	c := serve(t, newServer(t, rdb, clock.now))
 	id, email := enrol(t, c)
-	made := logIn(t, c, email)
+	made, another := logIn(t, c, email), logIn(t, c, email)
 	ok(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
 	clock.advance(2 * time.Minute)
 	ok(t, verify(c, made.GetSessionToken()))
@@ -143,6 +143,16 @@ func TestFullRedis(t *testing.T) {
 	_, err = c.RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: id, SessionId: made.GetSession().GetId()})
 	ok(t, err)
 	want(t, verify(c, made.GetSessionToken()), fault.Unauthenticated, "invalid_session")
+
+	// Also where whoever ends it dies before it is told.
+	begun, err := NewRedisStore(rdb).LastRevocation(t.Context())
+	ok(t, err)
+	err = NewRedisStore(redisServer.client(t, (&crash{left: 1}).hook())).EndSession(t.Context(), id, another.GetSession().GetId())
+	want(t, err, fault.Unavailable, "store_unavailable")
+	want(t, verify(c, another.GetSessionToken()), fault.Unauthenticated, "invalid_session")
+	if found, err := NewRedisStore(rdb).ReadRevocations(t.Context(), begun, time.Millisecond); err != nil || len(found) != 1 {
+		t.Errorf("the log says %v, %v", found, err)
+	}
 }
 
 // TestLogInRacesPasswordChange runs both in every order of their commands: no

@@ -69,8 +69,9 @@ type Store interface {
 	EndSession(ctx context.Context, userID, sessionID string) error
 	EndSessions(ctx context.Context, userID, except string) error
 
-	// What ends sessions writes the user to the log before it returns nil, also
-	// where it found none: it may be a repeat of one that died in between.
+	// What ends sessions writes the user to the log before it returns nil, and so
+	// does what finds them over, where whoever ended them died in between. Where
+	// nothing has ended since the last entry, nothing is written.
 	Revocations
 
 	Limits

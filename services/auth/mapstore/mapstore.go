@@ -103,14 +103,13 @@ func (s *Store) ChangePassword(_ context.Context, u auth.User, phc, operation st
 	case a == nil:
 		return auth.NoUser, nil
 	case a.operation == operation:
-		s.announce(u.ID)
 		return auth.Done, nil
 	case strconv.Itoa(a.generation) != u.Generation:
 		return auth.Outdated, nil
 	}
-	a.password, a.operation, a.sessions = phc, operation, nil
+	s.end(u.ID, func(auth.Session) bool { return true })
+	a.password, a.operation = phc, operation
 	a.generation++
-	s.announce(u.ID)
 	return auth.Done, nil
 }
 
@@ -119,10 +118,10 @@ func (s *Store) DeleteUser(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := s.live(id); a != nil {
+		s.end(id, func(auth.Session) bool { return true })
 		delete(s.owners, a.email)
 		s.users[id] = &account{gone: true}
 	}
-	s.announce(id)
 	return nil
 }
 
@@ -138,8 +137,7 @@ func (s *Store) StartSession(_ context.Context, u auth.User, r auth.Session, idl
 	a.sessions = slices.DeleteFunc(a.sessions, func(x auth.Session) bool { return !x.Live(now, idle) })
 	for len(a.sessions) >= auth.MaxSessions {
 		oldest := slices.MinFunc(a.sessions, func(x, y auth.Session) int { return cmp.Compare(x.Used, y.Used) })
-		a.end(oldest.ID)
-		s.announce(u.ID)
+		s.end(u.ID, func(r auth.Session) bool { return r.ID == oldest.ID })
 	}
 	a.sessions = append(a.sessions, r)
 	return true, nil
@@ -194,14 +192,12 @@ func (s *Store) Rotate(_ context.Context, userID, sessionID string, n int64, now
 	r, f := a.find(sessionID), a.families[sessionID]
 	switch {
 	case r == nil || f.N == 0 || !r.Live(now, idle):
-		s.announce(userID)
 		return auth.Family{}, nil
 	case n == f.N:
 		f.N, f.At = n+1, time.UnixMilli(now.UnixMilli())
 		a.families[sessionID], r.Used = f, now.UnixMilli()
 	case n != f.N-1 || now.Sub(f.At) > grace:
-		a.end(sessionID)
-		s.announce(userID)
+		s.end(userID, func(r auth.Session) bool { return r.ID == sessionID })
 		return auth.Family{}, nil
 	}
 	f.Ends = time.UnixMilli(r.Expires)
@@ -241,10 +237,7 @@ func (s *Store) Sessions(_ context.Context, userID string, now time.Time, idle t
 func (s *Store) EndSession(_ context.Context, userID, sessionID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.live(userID); a != nil {
-		a.end(sessionID)
-	}
-	s.announce(userID)
+	s.end(userID, func(r auth.Session) bool { return r.ID == sessionID })
 	return nil
 }
 
@@ -252,15 +245,18 @@ func (s *Store) EndSession(_ context.Context, userID, sessionID string) error {
 func (s *Store) EndSessions(_ context.Context, userID, except string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.live(userID); a != nil {
-		a.sessions = slices.DeleteFunc(a.sessions, func(r auth.Session) bool { return r.ID != except })
-	}
-	s.announce(userID)
+	s.end(userID, func(r auth.Session) bool { return r.ID != except })
 	return nil
 }
 
-// announce notes that sessions of the user have ended. s.mu is held.
-func (s *Store) announce(userID string) {
+// end ends those sessions of a user that which names, and notes it if there were
+// any. s.mu is held.
+func (s *Store) end(userID string, which func(auth.Session) bool) {
+	a := s.live(userID)
+	if a == nil || !slices.ContainsFunc(a.sessions, which) {
+		return
+	}
+	a.sessions = slices.DeleteFunc(a.sessions, which)
 	at := auth.Position{Log: s.log, Milli: 1}
 	if n := len(s.ended); n > 0 {
 		at.Milli = s.ended[n-1].At.Milli + 1
@@ -378,8 +374,4 @@ func (s *Store) live(id string) *account {
 		return nil
 	}
 	return a
-}
-
-func (a *account) end(session string) {
-	a.sessions = slices.DeleteFunc(a.sessions, func(r auth.Session) bool { return r.ID == session })
 }

@@ -427,8 +427,6 @@ func families(w *world) {
 	rotate("idle for too long", session, 1, 0)
 }
 
-// revocations: whatever ends sessions is in the log when it answers, in order,
-// for every replica, also where it is repeated.
 // take wants a try to be taken, or refused for about as long as refused.
 func (w *world) take(what string, wait time.Duration, err error, refused time.Duration) {
 	w.Helper()
@@ -540,6 +538,8 @@ func triesRace(w *world) {
 	}
 }
 
+// revocations: whatever ends sessions is in the log when it answers, in order,
+// for every replica, and once: what is repeated, or ends nothing, adds nothing.
 func revocations(w *world) {
 	ctx := w.Context()
 	id, email := w.enrol()
@@ -566,28 +566,48 @@ func revocations(w *world) {
 			w.Errorf("%s: the last is %v, %v, want %v", what, last, err, after)
 		}
 	}
-	session := w.logIn(w.one, email, password).GetSession().GetId()
+	made := w.logIn(w.one, email, password)
+	session := made.GetSession().GetId()
 	w.want(w.change(w.one, id, "op", "wrong password", "new password"), fault.Forbidden, "wrong_password")
 	heard("log-in and what is refused")
 	for range 2 {
 		_, err := w.two.RevokeSession(ctx, &authv1.RevokeSessionRequest{UserId: id, SessionId: session})
 		w.ok(err)
 	}
-	heard("log-out, twice", id, id)
+	heard("log-out, twice", id)
 	for range 2 {
 		_, err := w.store.Rotate(ctx, id, session, 1, w.now(), idle, time.Second)
 		w.ok(err)
 	}
-	heard("a refresh token of a session that is over, twice", id, id)
+	w.want(w.verify(w.one, made.GetSessionToken()), fault.Unauthenticated, "invalid_session")
+	heard("a refresh token and the cookie of a session that is over")
+	_, err = w.two.RevokeSession(ctx, &authv1.RevokeSessionRequest{UserId: id, SessionId: "nobody's"})
+	w.ok(err)
+	_, err = w.two.RevokeAllSessions(ctx, &authv1.RevokeAllSessionsRequest{UserId: newUserID()})
+	w.ok(err)
+	heard("the end of nothing")
+
+	w.logIn(w.one, email, password)
 	for range 2 {
 		_, err := w.two.RevokeAllSessions(ctx, &authv1.RevokeAllSessionsRequest{UserId: id})
 		w.ok(err)
 	}
-	heard("all, twice", id, id)
+	heard("all, twice", id)
+	session = w.logIn(w.one, email, password).GetSession().GetId()
+	_, err = w.two.RevokeAllSessions(ctx, &authv1.RevokeAllSessionsRequest{UserId: id, ExceptSessionId: session})
+	w.ok(err)
+	heard("all but the only one")
+	w.ok(w.store.StartFamily(ctx, id, session, w.now()))
+	for range 2 {
+		_, err := w.store.Rotate(ctx, id, session, 7, w.now(), idle, time.Second)
+		w.ok(err)
+	}
+	heard("a refresh token that does not count, twice", id)
+	w.logIn(w.one, email, password)
 	for range 2 {
 		w.ok(w.change(w.one, id, "op", password, "new password"))
 	}
-	heard("password, twice", id, id)
+	heard("password, twice", id)
 
 	u, err := w.store.User(ctx, id)
 	w.ok(err)
@@ -600,11 +620,13 @@ func revocations(w *world) {
 	for range 2 {
 		w.ok(w.remove(w.two, id))
 	}
-	heard("deletion, twice", id, id)
+	heard("deletion, twice", id)
 
 	// A reader that waits is told at once.
+	id, email = w.enrol()
+	session = w.logIn(w.one, email, password).GetSession().GetId()
 	began := time.Now()
-	time.AfterFunc(50*time.Millisecond, func() { _ = w.store.EndSession(context.WithoutCancel(ctx), id, "x") })
+	time.AfterFunc(50*time.Millisecond, func() { _ = w.store.EndSession(context.WithoutCancel(ctx), id, session) })
 	found, err := w.store.ReadRevocations(ctx, after, 5*time.Second)
 	if err != nil || len(found) != 1 || time.Since(began) > 3*time.Second {
 		w.Errorf("%v, %v after %v", found, err, time.Since(began))
