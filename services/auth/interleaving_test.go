@@ -43,8 +43,8 @@ func TestNoInterleavingLeavesASessionAlive(t *testing.T) {
 	}
 	// A model that never says so proves nothing.
 	must := []string{
-		"live", "dead: logged out", "dead: all logged out", "dead: password changed", "dead: account deleted", "dead: refresh token shown twice",
-		"log-in during the end of sessions", "died", "repeated", "heard of", "the same refresh token twice at once",
+		"live", "dead: logged out", "dead: all logged out", "dead: password changed", "dead: account deleted", "dead: refresh token shown twice", "dead: refused",
+		"log-in during the end of sessions", "died", "repeated", "heard of", "heard of, with tokens", "the same refresh token twice at once",
 	}
 	unseen := func(what string) bool { return world.seen[what] == 0 }
 	check := func(rt *rapid.T) {
@@ -163,6 +163,8 @@ type modelSession struct {
 	user     *modelUser
 	id       string
 	token    string // of a browser
+	access   string // the last access token of another
+	expires  time.Time
 	refresh  []*modelRefresh
 	password int
 	began    int      // tick at which its log-in was answered
@@ -204,8 +206,8 @@ func newModel(rt *rapid.T, w *world) *model {
 		rt.Fatal(err)
 	}
 	api := &modelSession{user: u}
-	api.take(issued.GetTokens().GetRefreshToken())
-	api.take(refreshed.GetTokens().GetRefreshToken())
+	api.take(issued.GetTokens())
+	api.take(refreshed.GetTokens())
 	api.id, api.refresh[0].shown, api.refresh[0].answered = strings.Split(api.refresh[0].token, ".")[1], w.clock.now(), w.clock.now()
 	m.sessions = append(m.sessions, &modelSession{user: u, id: browser.GetSession().GetId(), token: browser.GetSessionToken()}, api)
 	return m
@@ -354,7 +356,7 @@ func (m *model) logIn(rt *rapid.T) {
 		if api {
 			resp, err := replica.IssueTokens(ctx, &authv1.IssueTokensRequest{Email: u.email, Password: u.passwords[password]})
 			if err == nil {
-				s.take(resp.GetTokens().GetRefreshToken())
+				s.take(resp.GetTokens())
 				s.id = strings.Split(s.refresh[0].token, ".")[1]
 			}
 			return err
@@ -391,18 +393,33 @@ func (m *model) logIn(rt *rapid.T) {
 	})
 }
 
-// take adds the refresh token that follows.
-func (s *modelSession) take(token string) { s.refresh = append(s.refresh, &modelRefresh{token: token}) }
+// take adds the tokens that follow.
+func (s *modelSession) take(next *authv1.Tokens) {
+	s.refresh = append(s.refresh, &modelRefresh{token: next.GetRefreshToken()})
+	s.access, s.expires = next.GetAccessToken(), next.GetAccessExpiresAt().AsTime()
+}
+
+// show shows the session's cookie or access token to a replica.
+func (s *modelSession) show(ctx context.Context, replica *Server) error {
+	if s.token != "" {
+		_, err := replica.VerifySession(ctx, &authv1.VerifySessionRequest{SessionToken: s.token})
+		return err
+	}
+	_, err := replica.VerifyAccessToken(ctx, &authv1.VerifyAccessTokenRequest{AccessToken: s.access})
+	return err
+}
 
 func (m *model) verify(rt *rapid.T) {
 	m.room(rt)
-	which := func(s *modelSession) bool { return s.token != "" }
+	now := m.clock.now()
+	which := func(s *modelSession) bool { return s.token != "" || now.Before(s.expires) }
 	// Often one that is about to end: a gateway that remembers it then must hear of it.
-	ending := func(s *modelSession) bool { return s.token != "" && s.doubt && s.dead == "" }
+	ending := func(s *modelSession) bool { return which(s) && s.doubt && s.dead == "" }
+	choice := which
 	if rapid.Bool().Draw(rt, "ending") && slices.ContainsFunc(m.sessions, ending) {
-		which = ending
+		choice = ending
 	}
-	s := m.session(rt, which)
+	s := m.session(rt, choice)
 	dead := s.dead
 	at, err := m.store.LastRevocation(m.ctx)
 	if err != nil {
@@ -410,16 +427,17 @@ func (m *model) verify(rt *rapid.T) {
 	}
 	var op *operation
 	op = m.begin(rt, "verify", func(ctx context.Context, replica *Server) error {
-		_, err := replica.VerifySession(ctx, &authv1.VerifySessionRequest{SessionToken: s.token})
-		return err
+		return s.show(ctx, replica)
 	}, func(err error) {
 		switch {
 		case op != nil && op.dead:
 		case err != nil:
-			refused(rt, "verify", err, "invalid_session")
+			refused(rt, "verify", err, "invalid_session", "invalid_token")
 			if s.dead == "" && !s.doubt {
 				rt.Fatal("a session that nobody has ended is refused")
 			}
+			// To whoever shows it that is its end, and nobody repeats what ended it.
+			m.kill(rt, s, "refused")
 		case dead != "":
 			rt.Fatalf("accepted: %s", dead)
 		default:
@@ -456,6 +474,9 @@ func (m *model) heard(rt *rapid.T, s *modelSession) {
 		rt.Fatalf("a gateway that remembers the session goes on: %s", s.dead)
 	}
 	m.seen["heard of"]++
+	if s.token == "" {
+		m.seen["heard of, with tokens"]++
+	}
 }
 
 // ends begins what ends sessions of a user, all that which names. ended is called
@@ -593,11 +614,11 @@ func (m *model) refresh(rt *rapid.T) {
 		shown.shown = now
 	}
 	shown.showing++
-	next := ""
+	var next *authv1.Tokens
 	var op *operation
 	op = m.begin(rt, fmt.Sprintf("refresh %d of %d", n+1, last+1), func(ctx context.Context, replica *Server) error {
 		resp, err := replica.RefreshTokens(ctx, &authv1.RefreshTokensRequest{RefreshToken: shown.token})
-		next = resp.GetTokens().GetRefreshToken()
+		next = resp.GetTokens()
 		return err
 	}, func(err error) {
 		shown.showing--
@@ -611,6 +632,7 @@ func (m *model) refresh(rt *rapid.T) {
 			if usedUp {
 				m.kill(rt, s, "refresh token shown twice")
 			}
+			m.kill(rt, s, "refused")
 		case dead != "":
 			rt.Fatalf("refreshed: %s", dead)
 		case usedUp:
@@ -618,7 +640,7 @@ func (m *model) refresh(rt *rapid.T) {
 		case n == len(s.refresh)-1:
 			shown.answered = m.clock.now()
 			s.take(next)
-		case s.refresh[n+1].token != next:
+		case s.refresh[n+1].token != next.GetRefreshToken():
 			rt.Fatal("two refresh tokens follow one")
 		}
 	})
@@ -659,8 +681,8 @@ func (m *model) end(rt *rapid.T) {
 	for _, s := range m.sessions {
 		for i, replica := range m.replicas {
 			var err error
-			if s.token != "" {
-				_, err = replica.VerifySession(m.ctx, &authv1.VerifySessionRequest{SessionToken: s.token})
+			if s.token != "" || m.clock.now().Before(s.expires) {
+				err = s.show(m.ctx, replica)
 			} else if s.dead != "" {
 				_, err = replica.RefreshTokens(m.ctx, &authv1.RefreshTokensRequest{RefreshToken: s.refresh[len(s.refresh)-1].token})
 			}
