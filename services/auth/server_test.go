@@ -327,6 +327,14 @@ func TestNothingSecretIsStored(t *testing.T) {
 	_, email = enrol(t, c)
 	token := logIn(t, c, email).GetSessionToken()
 	secrets = append(secrets, token, token[23:])
+	tokens := issueTokens(t, c, email)
+	for range 3 {
+		for _, token := range []string{tokens.GetAccessToken(), tokens.GetRefreshToken()} {
+			secrets = append(secrets, token, token[strings.LastIndexByte(token, '.')+1:])
+		}
+		tokens, err = refresh(t, c, tokens.GetRefreshToken())
+		ok(t, err)
+	}
 
 	var stored bytes.Buffer
 	keys, err := rdb.Keys(t.Context(), "*").Result()
@@ -345,8 +353,8 @@ func TestNothingSecretIsStored(t *testing.T) {
 		hashes++
 		fmt.Fprintln(&stored, rdb.HGetAll(t.Context(), key).Val())
 	}
-	if len(keys) != 6 || hashes != 3 {
-		t.Fatalf("keys are %v, want two users with their addresses, one's sessions and the revocations", keys)
+	if len(keys) != 7 || hashes != 4 {
+		t.Fatalf("keys are %v, want two users with their addresses, one's sessions and families, and the revocations", keys)
 	}
 	files, err := filepath.Glob(filepath.Join(rdb.ConfigGet(t.Context(), "dir").Val()["dir"], "appendonlydir", "*"))
 	if err != nil || len(files) == 0 {

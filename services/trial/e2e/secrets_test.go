@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -50,12 +51,13 @@ func requestLines(logs map[string][]byte) int {
 
 func contains(text []byte, part string) bool { return bytes.Contains(text, []byte(part)) }
 
-// listener is a proxy that remembers what nobody else may: tickets, passwords
-// and e-mail addresses, by what they are.
+// listener is a proxy that remembers what nobody else may: tickets, tokens,
+// passwords and e-mail addresses, by what they are; and the problems it was told.
 type listener struct {
 	mu       sync.Mutex
 	requests int
 	secrets  map[string]map[string]bool
+	problems [][]byte
 }
 
 func (l *listener) hear(kind, secret string) {
@@ -84,10 +86,19 @@ func (l *listener) proxy(t *testing.T, target string) *httptest.Server {
 			}
 			body, _ := io.ReadAll(r.In.Body)
 			r.Out.Body = io.NopCloser(bytes.NewReader(body))
-			var named struct{ Email, Password string }
+			if token, ok := strings.CutPrefix(r.In.Header.Get("Authorization"), "Bearer "); ok {
+				l.hear("access token shown", token)
+			}
+			var named struct {
+				Email, Password string
+				Refresh         string `json:"refresh_token"`
+			}
 			if json.Unmarshal(body, &named) == nil && named.Email != "" {
 				l.hear("e-mail address", named.Email)
 				l.hear("password", named.Password)
+			}
+			if named.Refresh != "" {
+				l.hear("refresh token shown", named.Refresh)
 			}
 		},
 		ModifyResponse: func(r *http.Response) error {
@@ -96,6 +107,30 @@ func (l *listener) proxy(t *testing.T, target string) *httptest.Server {
 					l.hear("ticket", c.Value)
 				}
 			}
+			problem := r.Header.Get("Content-Type") == "application/problem+json"
+			if !problem && r.Request.URL.Path != "/v1/tokens" {
+				return nil
+			}
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return err
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if problem {
+				l.mu.Lock()
+				l.problems = append(l.problems, body)
+				l.mu.Unlock()
+				return nil
+			}
+			var issued struct {
+				Access  string `json:"access_token"`
+				Refresh string `json:"refresh_token"`
+			}
+			if err := json.Unmarshal(body, &issued); err != nil {
+				return err
+			}
+			l.hear("access token", issued.Access)
+			l.hear("refresh token", issued.Refresh)
 			return nil
 		},
 	}
@@ -108,15 +143,15 @@ func (l *listener) proxy(t *testing.T, target string) *httptest.Server {
 	return server
 }
 
-// told reports which secrets text tells. A ticket is told by its end too, which
-// is what makes it one.
+// told reports which secrets text tells. A ticket or token is told by its end too,
+// which is what makes it one.
 func (l *listener) told(text []byte) []string {
 	text = bytes.ToLower(text)
 	var found []string
 	for kind, secrets := range l.secrets {
 		for secret := range secrets {
 			end := secret[strings.LastIndexAny(secret, ".:")+1:]
-			if kind != "ticket" {
+			if kind == "password" || kind == "e-mail address" {
 				end = secret
 			}
 			if len(end) < 8 {
@@ -135,8 +170,8 @@ func (l *listener) told(text []byte) []string {
 
 // TestNothingSecretIsTold runs a trial's traffic against a shop that logs all
 // that it can and traces everything, while processes are killed: no ticket, no
-// password and no e-mail address is in a log or a span. And each request has
-// one line in a gateway's log.
+// token, no password and no e-mail address is in a log, a span, a problem or what
+// the processes measure. And each request has one line in a gateway's log.
 func TestNothingSecretIsTold(t *testing.T) {
 	c, env := collect(t)
 	shop, dir := openWith(t, local.Options{Gateways: 2, Auths: 2, Carts: 3}, append(env, "COATCHECK_LOG_LEVEL=debug")...)
@@ -155,15 +190,30 @@ func TestNothingSecretIsTold(t *testing.T) {
 	}); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
+	told := map[string][]byte{}
+	for _, p := range shop.Processes() {
+		if p.Admin != "" {
+			a := newClient(t, "http://"+p.Admin).do("GET", "/metrics", "", "Accept", "application/openmetrics-text")
+			told[p.Name+"'s /metrics"] = a.body
+		}
+	}
 	shop.Close() // and every log is whole
 
-	if got := l.secrets; len(got["ticket"]) < 30 || len(got["e-mail address"]) < 5 || len(got["password"]) < 1 {
-		t.Fatalf("heard only %d tickets, %d addresses, %d passwords", len(got["ticket"]), len(got["e-mail address"]), len(got["password"]))
+	for kind, least := range map[string]int{
+		"ticket": 30, "e-mail address": 5, "password": 1, "access token": 10, "access token shown": 10, "refresh token": 10, "refresh token shown": 5,
+	} {
+		if heard := len(l.secrets[kind]); heard < least {
+			t.Errorf("heard of %d secrets of the kind %s, want %d", heard, kind, least)
+		}
 	}
-	told := logs(t, dir)
+	if len(l.problems) < 5 || len(told) < 7 {
+		t.Errorf("%d problems were told, and %d processes measure", len(l.problems), len(told))
+	}
+	told["a problem"] = bytes.Join(l.problems, []byte("\n"))
+	maps.Copy(told, logs(t, dir))
 	for name, log := range told {
 		for _, found := range l.told(log) {
-			t.Errorf("%s tells a %s", name, found)
+			t.Errorf("%s tells: %s", name, found)
 		}
 	}
 	if lines := requestLines(told) - before; lines != l.requests {
@@ -180,7 +230,7 @@ func TestNothingSecretIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, found := range l.told(text) {
-			t.Errorf("a span tells a %s", found)
+			t.Errorf("a span tells: %s", found)
 			return
 		}
 	}
