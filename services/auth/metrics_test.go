@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -14,8 +15,8 @@ import (
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
 
-// TestMeasured: log-ins, registrations and checks of sessions are counted by how
-// they ended, and nothing of who they were for.
+// TestMeasured: log-ins, registrations, refreshes and checks of sessions are counted
+// by how they ended, and nothing of who they were for.
 func TestMeasured(t *testing.T) {
 	reg := chassis.NewRegistry()
 	intercept := Measured(reg)
@@ -34,6 +35,9 @@ func TestMeasured(t *testing.T) {
 		call(authv1.AuthService_Register_FullMethodName, &authv1.RegisterRequest{Email: email}, nil)
 		call(authv1.AuthService_LogIn_FullMethodName, &authv1.LogInRequest{Email: email}, nil)
 		call(authv1.AuthService_VerifySession_FullMethodName, &authv1.VerifySessionRequest{SessionToken: email}, nil)
+		call(authv1.AuthService_IssueTokens_FullMethodName, &authv1.IssueTokensRequest{Email: email}, nil)
+		call(authv1.AuthService_RefreshTokens_FullMethodName, &authv1.RefreshTokensRequest{RefreshToken: email}, nil)
+		call(authv1.AuthService_VerifyAccessToken_FullMethodName, &authv1.VerifyAccessTokenRequest{AccessToken: email}, nil)
 		call(authv1.AuthService_ListSessions_FullMethodName, &authv1.ListSessionsRequest{UserId: email}, nil)
 	}
 	for range 3 {
@@ -44,16 +48,19 @@ func TestMeasured(t *testing.T) {
 		call(authv1.AuthService_LogIn_FullMethodName, nil, fmt.Errorf("asking: %w", away))
 		call(authv1.AuthService_Register_FullMethodName, nil, fault.New(fault.Conflict, "email_taken", "Taken."))
 		call(authv1.AuthService_VerifySession_FullMethodName, nil, wrong)
+		call(authv1.AuthService_VerifyAccessToken_FullMethodName, nil, errInvalidToken)
+		call(authv1.AuthService_RefreshTokens_FullMethodName, nil, errInvalidGrant)
 	}
 	if after := measuretest.Check(t, reg); after != before {
 		t.Errorf("%d series, and %d after 10000 users", before, after)
 	}
 	want := map[string]float64{
-		"coatcheck_auth_logins_total done": 10_000, "coatcheck_auth_logins_total unauthenticated": 3, "coatcheck_auth_logins_total unavailable": 3,
-		"coatcheck_auth_logins_total exhausted": 3, "coatcheck_auth_registrations_total exhausted": 3,
+		"coatcheck_auth_logins_total done": 20_000, "coatcheck_auth_logins_total unauthenticated": 3, "coatcheck_auth_logins_total unavailable": 3,
+		"coatcheck_auth_logins_total exhausted": 6, "coatcheck_auth_registrations_total exhausted": 3,
 		"coatcheck_auth_limited_total logins": 0, "coatcheck_auth_limited_total tries": 6, "coatcheck_auth_limited_total registrations": 3,
 		"coatcheck_auth_logins_total internal": 0, "coatcheck_auth_registrations_total done": 10_000, "coatcheck_auth_registrations_total conflict": 3,
-		"coatcheck_auth_session_checks_total done": 10_000, "coatcheck_auth_session_checks_total unauthenticated": 3,
+		"coatcheck_auth_session_checks_total done": 20_000, "coatcheck_auth_session_checks_total unauthenticated": 6,
+		"coatcheck_auth_refreshes_total done": 10_000, "coatcheck_auth_refreshes_total unauthenticated": 3,
 	}
 	got := counts(t, reg)
 	for name, n := range want {
@@ -61,6 +68,35 @@ func TestMeasured(t *testing.T) {
 			t.Errorf("%s is %v, want %v; all: %v", name, value, n, got)
 		}
 	}
+}
+
+// TestReuseIsCounted: of the refresh tokens that are refused, those that ended a
+// session.
+func TestReuseIsCounted(t *testing.T) {
+	s, reg := newServer(t, startRedis(t).client(t), time.Now), chassis.NewRegistry()
+	s.Show(reg)
+	of := newSessionOf(t, s)
+	for range 3 { // the first ends the session
+		_, err := s.RefreshTokens(t.Context(), &authv1.RefreshTokensRequest{RefreshToken: of.usedUp})
+		want(t, err, fault.Unauthenticated, "invalid_grant")
+	}
+	if n := plain(t, reg, "coatcheck_auth_refresh_tokens_reused_total"); n != 1 {
+		t.Errorf("%v were counted, want 1", n)
+	}
+}
+
+// plain is the value of a counter without labels.
+func plain(t *testing.T, reg prometheus.Gatherer, name string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	ok(t, err)
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("no %s", name)
+	return 0
 }
 
 func counts(t *testing.T, reg prometheus.Gatherer) map[string]float64 {

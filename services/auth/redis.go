@@ -278,7 +278,7 @@ func (s *RedisStore) Rotate(ctx context.Context, userID, sessionID string, n int
 	answer, err := s.end(ctx, "rotating a refresh token", s.familyRotate, userID, []string{sessionsKey(userID), familiesKey(userID)},
 		sessionID, n, now.UnixMilli(), idle.Milliseconds(), grace.Milliseconds())
 	if err != nil || answer[0] <= 0 {
-		return Family{}, err
+		return Family{Reused: answer[0] < 0}, err
 	}
 	return Family{N: answer[0], At: time.UnixMilli(answer[1]), Ends: time.UnixMilli(answer[2])}, nil
 }

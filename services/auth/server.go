@@ -39,6 +39,7 @@ type Server struct {
 	idle      time.Duration // a session's
 	life      time.Duration // a session's
 	feed      *feed
+	reused    atomic.Int64 // refresh tokens, that ended a session
 }
 
 // New returns the service over store. Of the settings it takes its own, not the

@@ -58,7 +58,8 @@ type Store interface {
 	// Rotate answers what becomes of a family when its nth refresh token is shown:
 	// the token that counts now and since when. The last one makes it the next; the
 	// one before, within grace, changes nothing; any other has leaked, and ends the
-	// session. Without a live session, or a family, it answers the zero Family.
+	// session: Reused, also beside an error. Without a live session, or a family, it
+	// answers the zero Family.
 	Rotate(ctx context.Context, userID, sessionID string, n int64, now time.Time, idle, grace time.Duration) (Family, error)
 
 	// Sessions returns the live sessions, newest first.
@@ -82,6 +83,8 @@ type Family struct {
 	N    int64     // the token that counts
 	At   time.Time // since when
 	Ends time.Time // the session's end
+	// Reused: the token was used up, and the session has ended for it just now.
+	Reused bool
 }
 
 // User is what is known of a user's password.

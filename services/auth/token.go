@@ -131,6 +131,9 @@ func (s *Server) RefreshTokens(ctx context.Context, req *authv1.RefreshTokensReq
 		return nil, errInvalidGrant
 	}
 	f, err := s.store.Rotate(ctx, userID, sessionID, n, s.now(), s.idle, refreshGrace)
+	if f.Reused {
+		s.reused.Add(1)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("refreshing: %w", err)
 	}

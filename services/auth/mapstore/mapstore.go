@@ -198,7 +198,7 @@ func (s *Store) Rotate(_ context.Context, userID, sessionID string, n int64, now
 		a.families[sessionID], r.Used = f, now.UnixMilli()
 	case n != f.N-1 || now.Sub(f.At) > grace:
 		s.end(userID, func(r auth.Session) bool { return r.ID == sessionID })
-		return auth.Family{}, nil
+		return auth.Family{Reused: true}, nil
 	}
 	f.Ends = time.UnixMilli(r.Expires)
 	return f, nil

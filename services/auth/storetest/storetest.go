@@ -396,7 +396,7 @@ func families(w *world) {
 		w.Helper()
 		f, err := w.store.Rotate(ctx, id, session, n, w.now(), idle, grace)
 		w.ok(err)
-		if f.N != want || (want != 0) != f.Ends.After(w.now()) {
+		if f.N != want || (want != 0) != f.Ends.After(w.now()) || f.Reused != (what == "the third, late") {
 			w.Errorf("%s: %+v, want %d", what, f, want)
 		}
 	}
