@@ -133,6 +133,9 @@ func secured(m manifests) (found faults) {
 		for i, caller := range callers {
 			has(caller, clients[i])
 		}
+		if readers := env["COATCHECK_TLS_KEY_READERS"]; w.component() == "auth" && readers != clients[1] {
+			found.addf("%s: %q may ask for the keys only, not %s", w.id, readers, clients[1])
+		}
 		if addr := env["COATCHECK_REDIS_ADDRS"]; addr != "" && len(m.statefulSets) > 0 {
 			host, _, _ := strings.Cut(addr, ":")
 			has("redis", host)

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"coatcheck/chassis"
@@ -21,6 +22,9 @@ type Settings struct {
 	// TLSClients are the names in the certificates of those who may call; with none,
 	// any of the authority's may.
 	TLSClients []string `env:"TLS_CLIENTS"`
+	// TLSKeyReaders are those among them who may ask for the keys that check, and
+	// for nothing else.
+	TLSKeyReaders []string `env:"TLS_KEY_READERS"`
 	// SigningKeys are Ed25519 private keys (PKCS #8, PEM), one or more: the
 	// first signs, unless they say since when each does (see RotateKeys); all
 	// check. A key that no longer signs must stay for as long as the longest-lived
@@ -81,6 +85,12 @@ func (s Settings) Validate() []error {
 	if s.SigningKeys != "" {
 		if _, err := parseSigningKeys(s.SigningKeys.Reveal()); err != nil {
 			faults = append(faults, fmt.Errorf("COATCHECK_SIGNING_KEYS_FILE: %w", err))
+		}
+	}
+	for _, name := range s.TLSKeyReaders {
+		if !slices.Contains(s.TLSClients, name) {
+			faults = append(faults, errors.New("COATCHECK_TLS_KEY_READERS: each must be one of COATCHECK_TLS_CLIENTS"))
+			break
 		}
 	}
 	if len(s.Issuer) > 128 || !visible(s.Issuer) {

@@ -6,11 +6,16 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
 
 	"coatcheck/chassis/certs"
+	"coatcheck/chassis/fault"
 )
 
 // TLSSettings have the services call each other over TLS with certificates on
@@ -58,6 +63,53 @@ func (t TLS) ServerOptions(names []string) []grpc.ServerOption {
 		return nil
 	}
 	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(t.source.Server(names)))}
+}
+
+// Limit is for a server that those whose certificate has one of the names may ask
+// for the methods and for its health, and for nothing else. A certificate that has
+// another name too is limited all the same.
+func (t TLS) Limit(names []string, methods ...string) []grpc.ServerOption {
+	if t.source == nil || len(names) == 0 {
+		return nil
+	}
+	check := func(ctx context.Context, method string) error {
+		if slices.Contains(methods, method) || strings.HasPrefix(method, "/"+grpc_health_v1.Health_ServiceDesc.ServiceName+"/") {
+			return nil
+		}
+		for _, name := range callerNames(ctx) {
+			if slices.Contains(names, name) {
+				return fault.New(fault.Forbidden, "not_for_caller", "The caller's certificate is not for this call.")
+			}
+		}
+		return nil
+	}
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			if err := check(ctx, info.FullMethod); err != nil {
+				return nil, err
+			}
+			return handler(ctx, req)
+		}),
+		grpc.ChainStreamInterceptor(func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			if err := check(ss.Context(), info.FullMethod); err != nil {
+				return err
+			}
+			return handler(srv, ss)
+		}),
+	}
+}
+
+// callerNames are those in the certificate of whoever calls.
+func callerNames(ctx context.Context) []string {
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return nil
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.PeerCertificates) == 0 {
+		return nil
+	}
+	return info.State.PeerCertificates[0].DNSNames
 }
 
 // DialOptions are for a connection to servers that must prove the name of the

@@ -2,8 +2,11 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +18,7 @@ import (
 
 	"coatcheck/chassis/certtest"
 	"coatcheck/chassis/config"
+	"coatcheck/chassis/fault"
 )
 
 // party is one who calls or is called, with files of its own.
@@ -102,6 +106,77 @@ func TestMutualTLS(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestLimit: who may ask for one thing only is refused all others, calls and
+// streams, and hears of the server's health.
+func TestLimit(t *testing.T) {
+	ours := certtest.New(t, "ours")
+	newOf := func(names ...string) party {
+		certificate, key := ours.Issue(t, time.Hour, names...)
+		return newParty(t, certtest.TLS(certificate, key, ours))
+	}
+	auth := newOf("auth")
+	serve := func(methods ...string) string {
+		lis, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := NewServer(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), "one", slices.Concat(auth.ServerOptions(nil), auth.Limit([]string{"cart"}, methods...))...)
+		s.RegisterService(&testService, handler(func(context.Context, string) error { return nil }))
+		go func() { _ = s.Serve(lis) }()
+		t.Cleanup(s.Close)
+		return lis.Addr().String()
+	}
+	follow := func(p party, addr string) error {
+		conn, err := Dial(addr, NewClientMetrics(prometheus.NewRegistry()), p.DialOptions()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/test.Test/Follow")
+		if err == nil {
+			err = stream.SendMsg(new(request))
+		}
+		if err == nil {
+			err = stream.CloseSend()
+		}
+		for err == nil {
+			err = stream.RecvMsg(new(response))
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	nothing, calls, follows := serve(), serve("/test.Test/Call"), serve("/test.Test/Follow")
+	for _, test := range []struct {
+		who         string
+		p           party
+		addr        string
+		call, watch bool
+	}{
+		{"another", newOf("gateway"), nothing, true, true},
+		{"who is limited to nothing", newOf("cart"), nothing, false, false},
+		{"who has another name too", newOf("gateway", "cart"), nothing, false, false},
+		{"who may call", newOf("cart"), calls, true, false},
+		{"who may follow", newOf("cart"), follows, false, true},
+	} {
+		for what, err := range map[string]error{"call": reach(t, test.addr, test.p.DialOptions()...), "follow": follow(test.p, test.addr)} {
+			may := test.call
+			if what == "follow" {
+				may = test.watch
+			}
+			if may != (err == nil) || err != nil && !fault.Is(err, fault.Forbidden) {
+				t.Errorf("%s, to %s: %v", test.who, what, err)
+			}
+		}
+	}
+	if len(TLS{}.Limit([]string{"cart"})) != 0 {
+		t.Error("without certificates there is nobody to limit")
 	}
 }
 

@@ -11,9 +11,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 
 	"coatcheck/chassis/certtest"
+	"coatcheck/chassis/fault"
 	"coatcheck/chassis/rpc"
+	authv1 "coatcheck/proto/coatcheck/auth/v1"
 	"coatcheck/trial/local"
 )
 
@@ -28,7 +31,7 @@ func TestServicesOverTLS(t *testing.T) {
 		return certtest.TLS(certificate, key, ours)
 	}
 	env := map[string][]string{
-		local.Auth: {"COATCHECK_TLS_CLIENTS=gateway,cart"},
+		local.Auth: {"COATCHECK_TLS_CLIENTS=gateway,cart", "COATCHECK_TLS_KEY_READERS=cart"},
 		local.Cart: {"COATCHECK_TLS_CLIENTS=gateway"},
 	}
 	for _, role := range []string{local.Gateway, local.Auth, local.Cart} {
@@ -49,7 +52,8 @@ func TestServicesOverTLS(t *testing.T) {
 		t.Fatalf("%v\n%s", err, logs(t, filepath.Join(state, "log"))["cart-1.log"])
 	}
 
-	plain := func(addr string, p *certtest.Mount) error {
+	// as makes a connection with the certificate, or in plain text.
+	as := func(addr string, p *certtest.Mount) *grpc.ClientConn {
 		t.Helper()
 		settings := rpc.TLSSettings{}
 		if p != nil {
@@ -63,6 +67,12 @@ func TestServicesOverTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	plain := func(addr string, p *certtest.Mount) error {
+		t.Helper()
+		conn := as(addr, p)
 		defer func() { _ = conn.Close() }()
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
@@ -81,6 +91,23 @@ func TestServicesOverTLS(t *testing.T) {
 			if err := plain(p.Address, mounts[local.Gateway]); err != nil {
 				t.Errorf("%s does not take the gateway's: %v", p.Name, err)
 			}
+		}
+	}
+
+	for _, p := range shop.Processes() {
+		if p.Role != local.Auth {
+			continue
+		}
+		cart, gateway := authv1.NewAuthServiceClient(as(p.Address, mounts[local.Cart])), authv1.NewAuthServiceClient(as(p.Address, mounts[local.Gateway]))
+		if _, err := cart.ListSigningKeys(ctx, &authv1.ListSigningKeysRequest{}); err != nil {
+			t.Errorf("%s: a cart gets no keys: %v", p.Name, err)
+		}
+		someone := &authv1.DeleteUserRequest{UserId: "u_AAAAAAAAAAAAAAAAAAAAAA"}
+		if _, err := cart.DeleteUser(ctx, someone); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("%s: a cart deletes users: %v", p.Name, err)
+		}
+		if _, err := gateway.DeleteUser(ctx, someone); err != nil {
+			t.Errorf("%s: the gateway does not: %v", p.Name, err)
 		}
 	}
 

@@ -67,7 +67,8 @@ func serve() {
 	}
 	service.Show(registry)
 	server := rpc.NewServer(log, registry, settings.InstanceName(),
-		slices.Concat(traces.ServerOptions(), secured.ServerOptions(settings.TLSClients), []grpc.ServerOption{grpc.ChainUnaryInterceptor(auth.Measured(registry))})...)
+		slices.Concat(traces.ServerOptions(), secured.ServerOptions(settings.TLSClients),
+			secured.Limit(settings.TLSKeyReaders, authv1.AuthService_ListSigningKeys_FullMethodName), []grpc.ServerOption{grpc.ChainUnaryInterceptor(auth.Measured(registry))})...)
 	authv1.RegisterAuthServiceServer(server, service)
 	server.OnDrain = stop
 	go service.Follow(following)
