@@ -130,10 +130,15 @@ func TestPinned(t *testing.T) {
 	}
 }
 
-// TestSecurityTests: the tests that .github/SECURITY.md names are there.
+// TestSecurityTests: the tests that .github/SECURITY.md names are there, and are of
+// the shop: one of the trial's own parts shows nothing of what it tries.
 func TestSecurityTests(t *testing.T) {
 	tests := map[string]bool{}
+	wholeShops := regexp.MustCompile(`^services/trial/(e2e|defects)/`)
 	for _, file := range tracked(t) {
+		if strings.HasPrefix(file, "services/trial/") && !wholeShops.MatchString(file) {
+			continue
+		}
 		if strings.HasSuffix(file, "_test.go") || strings.Contains(file, "storetest/") {
 			for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(read(t, file), -1) {
 				tests[m[1]] = true
@@ -146,7 +151,7 @@ func TestSecurityTests(t *testing.T) {
 	}
 	for _, m := range named {
 		if !tests[m[1]] {
-			t.Errorf("there is no %s", m[1])
+			t.Errorf("the shop has no %s", m[1])
 		}
 	}
 }
