@@ -7,7 +7,6 @@ FUZZTIME ?= 10s
 COVERAGE ?= 85
 COUNT    ?= 1
 HELMS    ?= helm helm3
-RACES    ?= ^Test(Promises|EveryFault|Trial|Trace|RotateKeysCommand|ServicesOverTLS)$$$$
 
 BIN      := $(CURDIR)/.bin
 BROWSER  := services/trial/browser
@@ -148,10 +147,8 @@ test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium, and
 $(AXE): $(BROWSER)/package.json $(BROWSER)/package-lock.json | npm
 	@mkdir -p $(BIN)/axe && cp $^ $(BIN)/axe/ && npm ci --prefix $(BIN)/axe --ignore-scripts --no-audit --no-fund --silent && touch $@
 
-# Of the tests of whole shops, those that do not measure time: the services have the detector too, and are slow with it.
-race: go redis strace ## all tests with the race detector
-	CGO_ENABLED=1 go test -race $$(go list work | grep -v /trial/e2e$$)
-	CGO_ENABLED=1 go test -race -run '$(RACES)' ./services/trial/e2e
+race: go redis strace ## all tests with the race detector, but those that measure whole shops
+	CGO_ENABLED=1 go test -race work
 
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l proto services helm | tee -a /dev/stderr)"

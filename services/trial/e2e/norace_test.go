@@ -2,4 +2,7 @@
 
 package e2e_test
 
-var buildFlags []string
+var (
+	buildFlags []string
+	chosen     = "" // all
+)
