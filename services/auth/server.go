@@ -44,7 +44,7 @@ type Server struct {
 
 // New returns the service over store. Of the settings it takes its own, not the
 // listeners' or the store's. now is the clock; the replicas' clocks may differ by
-// less than the life of what they sign.
+// clockLeeway.
 func New(s Settings, store Store, now func() time.Time) (*Server, error) {
 	keys, err := parseSigningKeys(s.SigningKeys.Reveal())
 	if err != nil {

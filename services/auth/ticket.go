@@ -58,7 +58,8 @@ func (t *tickets) inside(owner, session string, now time.Time) string {
 // all that is wrong with it: who presents a bad ticket is told no more.
 func (t *tickets) verify(shown string, now time.Time) (claims, error) {
 	var c claims
-	if t.known.Verify(shown, guestTicket, &c) && c.Issuer == t.issuer && validID(guestKind, c.Guest) && now.Unix() < c.Expires {
+	if t.known.Verify(shown, guestTicket, &c) && c.Issuer == t.issuer && validID(guestKind, c.Guest) &&
+		now.Add(clockLeeway).Unix() >= c.Issued && now.Unix() < c.Expires {
 		return c, nil
 	}
 	return claims{}, fault.New(fault.Unauthenticated, "invalid_ticket", "The ticket is not valid.")

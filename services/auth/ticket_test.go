@@ -97,7 +97,9 @@ func TestForgedTickets(t *testing.T) {
 	flipped := []byte(good)
 	flipped[len(parts[0])+10] ^= 1
 
-	for name, ticket := range map[string]string{"signed by the first": sign(key, header, plain), "signed by the retired": sign(retired, retiredHeader, plain), "issued": good} {
+	for name, ticket := range map[string]string{"signed by the first": sign(key, header, plain), "signed by the retired": sign(retired, retiredHeader, plain), "issued": good,
+		"by a clock that is ahead": sign(key, header, payload(func(c *claims) { c.Issued = now.Unix() + 5 })),
+	} {
 		if c, err := tickets.verify(ticket, now); err != nil || c.Guest != guest {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
@@ -127,6 +129,7 @@ func TestForgedTickets(t *testing.T) {
 		"typ of another kind":         sign(key, strings.Replace(header, guestTicket, "coatcheck-access+jwt", 1), plain),
 		"no typ":                      sign(key, `{"alg":"EdDSA","kid":"`+tickets.keys[0].id+`"}`, plain),
 		"expired":                     sign(key, header, payload(func(c *claims) { c.Expires = now.Unix() })),
+		"of the future":               sign(key, header, payload(func(c *claims) { c.Issued = now.Unix() + 6 })),
 		"no expiry":                   sign(key, header, `{"iss":"coatcheck","sub":"`+guest+`","iat":1}`),
 		"other issuer":                sign(key, header, payload(func(c *claims) { c.Issuer = "elsewhere" })),
 		"no issuer":                   sign(key, header, payload(func(c *claims) { c.Issuer = "" })),
