@@ -475,7 +475,7 @@ func (f *fakeAuth) LogIn(ctx context.Context, r *authv1.LogInRequest) (*authv1.L
 	if err != nil {
 		return nil, err
 	}
-	return &authv1.LogInResponse{SessionToken: "token-" + s.GetSessionId(), UserId: s.GetUserId(), Session: fakeSession(s.GetSessionId())}, nil
+	return &authv1.LogInResponse{SessionToken: fakeToken(s.GetSessionId()), UserId: s.GetUserId(), Session: fakeSession(s.GetSessionId())}, nil
 }
 
 // open starts a session; mu is held.
@@ -486,7 +486,7 @@ func (f *fakeAuth) open(email, password string) (*authv1.VerifySessionResponse, 
 	}
 	id := fmt.Sprintf("%043s", f.serial())
 	s := &authv1.VerifySessionResponse{UserId: u.id, SessionId: id, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour))}
-	f.sessions["token-"+id] = s
+	f.sessions[fakeToken(id)] = s
 	return s, nil
 }
 
@@ -494,6 +494,9 @@ func fakeSession(id string) *authv1.Session {
 	now := timestamppb.Now()
 	return &authv1.Session{Id: id, CreatedAt: now, LastUsedAt: now, ExpiresAt: timestamppb.New(time.Now().Add(time.Hour)), Device: "test"}
 }
+
+// fakeToken is the token of a session, in the form that real ones have.
+func fakeToken(id string) string { return strings.Repeat("A", 22) + "." + id }
 
 func (f *fakeAuth) VerifySession(ctx context.Context, r *authv1.VerifySessionRequest) (*authv1.VerifySessionResponse, error) {
 	err := f.enter(ctx, "VerifySession", r)
@@ -556,7 +559,7 @@ func (f *fakeAuth) VerifyAccessToken(ctx context.Context, r *authv1.VerifyAccess
 	f.authStore.mu.Lock()
 	defer f.authStore.mu.Unlock()
 	s := f.access[r.GetAccessToken()]
-	if s == nil || f.sessions["token-"+s.GetSessionId()] == nil {
+	if s == nil || f.sessions[fakeToken(s.GetSessionId())] == nil {
 		return nil, fault.New(fault.Unauthenticated, "invalid_token", "The access token is not valid.")
 	}
 	return &authv1.VerifyAccessTokenResponse{UserId: s.GetUserId(), SessionId: s.GetSessionId(), ExpiresAt: s.GetExpiresAt()}, nil

@@ -96,7 +96,8 @@ func (g *Gateway) verifyBearer(r *http.Request) (caller, error) {
 	return who, nil
 }
 
-// verifySession looks at the cookie alone.
+// verifySession looks at the cookie alone. One that no auth service can have drawn
+// is another program's, on another port of this host: cookies do not know ports.
 func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 	token := cookie(r, g.cookies.session)
 	if token == "" {
@@ -106,6 +107,9 @@ func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 	if ok {
 		return who, nil
 	}
+	if !isSessionToken(token) {
+		return caller{}, nil
+	}
 	asked := g.tickets.now()
 	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifySession, &authv1.VerifySessionRequest{SessionToken: token})
 	if err != nil {
@@ -114,6 +118,20 @@ func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 	who = caller{owner: resp.GetUserId(), session: resp.GetSessionId(), inside: resp.GetInsideTicket()}
 	g.tickets.keep(sessionToken, token, who, asked, resp.GetExpiresAt())
 	return who, nil
+}
+
+// isSessionToken reports whether s has the form of a session's token: the user's id
+// and a secret, of 16 and 32 bytes in base64url.
+func isSessionToken(s string) bool {
+	if len(s) != 66 || s[22] != '.' {
+		return false
+	}
+	for i, c := range []byte(s) {
+		if i != 22 && !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
 }
 
 // verifyGuest returns the guest whose ticket the request came with, nobody if

@@ -67,7 +67,7 @@ func TestSessionWinsOverGuest(t *testing.T) {
 func TestInvalidSession(t *testing.T) {
 	s := newShop(t)
 	good := s.user(t, "a@example.org").cookies["session"]
-	for name, token := range map[string]string{"forged": "x.y", "truncated": good[:len(good)-1], "revoked": "token-1"} {
+	for name, token := range map[string]string{"forged": good[:len(good)-1] + "_", "revoked": fakeToken(strings.Repeat("x", 43))} {
 		for _, path := range []string{"/v1/cart", "/v1/orders", "/v1/sessions"} {
 			c := s.client(t)
 			c.cookies["session"] = token
@@ -79,12 +79,27 @@ func TestInvalidSession(t *testing.T) {
 	}
 }
 
+// TestOtherCookiesAreIgnored: by name, or by a form that no session has.
 func TestOtherCookiesAreIgnored(t *testing.T) {
 	s := newShop(t)
 	c := s.client(t)
 	maps.Copy(c.cookies, map[string]string{"__Host-session": "x", "__Host-guest": "x", "Session": "x", "sid": "x"})
 	c.want(200, "", "GET", "/v1/cart", "")
 	if s.authStore.count("VerifySession", "VerifyGuestTicket") > 0 {
+		t.Errorf("auth was asked: %v", s.authStore.seen)
+	}
+	good := s.user(t, "a@example.org").cookies["session"]
+	for _, token := range []string{"x", "x.y", good[:len(good)-1], good + "A", good[:len(good)-1] + "=", strings.Replace(good, ".", "_", 1), "s%3A" + good[4:]} {
+		c := s.client(t)
+		c.want(200, "", "GET", "/v1/cart", "")
+		c.cookies["session"] = token
+		got := c.want(200, "", "GET", "/v1/cart", "")
+		if c.cookies["session"] != token || len(got.Values("Set-Cookie")) > 0 {
+			t.Errorf("%s: Set-Cookie %q", token, got.Values("Set-Cookie"))
+		}
+		c.want(401, "login_required", "GET", "/v1/orders", "")
+	}
+	if s.authStore.count("VerifySession") > 0 {
 		t.Errorf("auth was asked: %v", s.authStore.seen)
 	}
 }

@@ -178,7 +178,7 @@ func TestTicketRate(t *testing.T) {
 	before := s.limits.owners.known.Len()
 	for i := range 20 {
 		bad := s.from(t, "192.0.2.1")
-		bad.cookies["session"] = fmt.Sprint("none-", i)
+		bad.cookies["session"] = fakeToken(fmt.Sprintf("%s%02d", strings.Repeat("x", 41), i))
 		bad.want(401, "invalid_session", "GET", "/v1/cart", "")
 	}
 	if after := s.limits.owners.known.Len(); after != before {

@@ -219,7 +219,7 @@ func TestAuthIsAskedOnce(t *testing.T) {
 	// One that was refused is not remembered.
 	for range 3 {
 		c := s.client(t)
-		c.cookies["session"] = "token-of-nobody"
+		c.cookies["session"] = fakeToken(strings.Repeat("x", 43))
 		c.want(401, "invalid_session", "GET", "/v1/cart", "")
 	}
 	if n := s.authStore.count("VerifySession"); n != 4 {
@@ -323,7 +323,7 @@ func TestSilentAuth(t *testing.T) {
 		}
 		if what == "silent" {
 			token := b.cookies["session"]
-			s.fakeAuths[0].revoke(func(v *authv1.VerifySessionResponse) bool { return "token-"+v.GetSessionId() == token })
+			s.fakeAuths[0].revoke(func(v *authv1.VerifySessionResponse) bool { return fakeToken(v.GetSessionId()) == token })
 			b.want(401, "invalid_session", "GET", "/v1/cart", "")
 		}
 		quiet(false)
@@ -348,7 +348,7 @@ func TestAnotherReplicaIsFollowed(t *testing.T) {
 	others.Go(func() {
 		c := s.client(t)
 		for !over.Load() {
-			c.cookies["session"] = "token-of-nobody"
+			c.cookies["session"] = fakeToken(strings.Repeat("x", 43))
 			c.want(401, "invalid_session", "GET", "/v1/sessions", "")
 		}
 	})
@@ -390,7 +390,7 @@ func TestLostLog(t *testing.T) {
 		s.fakeAuths[0].silent.Store(true)
 		s.awaitWhole(t, false)
 		// What ends now is heard of by nobody.
-		s.fakeAuths[0].revoke(func(v *authv1.VerifySessionResponse) bool { return "token-"+v.GetSessionId() == a.cookies["session"] })
+		s.fakeAuths[0].revoke(func(v *authv1.VerifySessionResponse) bool { return fakeToken(v.GetSessionId()) == a.cookies["session"] })
 		s.authStore.loseLog("two")
 		s.fakeAuths[0].silent.Store(false)
 		s.awaitWhole(t, true)

@@ -85,7 +85,7 @@ func TestTokensAreRemembered(t *testing.T) {
 	api.want(401, "invalid_token", "GET", "/v1/cart", "", bearer)
 	// As a cookie it is nobody's.
 	api.cookies["session"] = access
-	api.want(401, "invalid_session", "GET", "/v1/cart", "")
+	api.want(401, "login_required", "GET", "/v1/orders", "")
 }
 
 func TestOversizedTokenIsNobodys(t *testing.T) {

@@ -124,8 +124,9 @@ func TestBadTokens(t *testing.T) {
 	}
 }
 
-// TestCookiesFromElsewhere: what another shop has given, or another name, opens
-// nothing here, and keeps nobody from shopping.
+// TestCookiesFromElsewhere: what another shop or program has given, or another name,
+// opens nothing here, and keeps nobody from shopping: but for one refusal, with
+// which the session of another shop is cleared.
 func TestCookiesFromElsewhere(t *testing.T) {
 	here, _ := openWith(t, local.Options{Gateways: 1, Auths: 1, Carts: 1})
 	there, _ := openWith(t, local.Options{Gateways: 1, Auths: 1, Carts: 1})
@@ -147,11 +148,11 @@ func TestCookiesFromElsewhere(t *testing.T) {
 	}
 	own := newClient(t, base).guest(t)
 	for _, cookies := range []string{
-		"__Host-guest=" + guest + "; __Host-session=" + session, "Session=" + session, "session_=" + session, "$Path=/; SESSION=" + session, "sid=" + session, "session",
+		"__Host-guest=" + guest + "; __Host-session=" + session, "Session=" + session, "session_=" + session, "$Path=/; SESSION=" + session, "sid=" + session, "session", "session=another-program's",
 	} {
 		a := newClient(t, base).do("GET", "/v1/cart", "", "Cookie", "guest="+own+"; "+cookies)
 		if a.status != 200 || a.header.Get("Set-Cookie") != "" {
-			t.Errorf("%s: %d, Set-Cookie %q", cookies[:12], a.status, a.header.Get("Set-Cookie"))
+			t.Errorf("%.12s: %d, Set-Cookie %q", cookies, a.status, a.header.Get("Set-Cookie"))
 		}
 	}
 }
