@@ -2,5 +2,11 @@
 
 package auth
 
-// widest is how wide an interval of times may be that still says something.
-const widest = 0.1
+import "testing"
+
+// times begins a test of what code takes, unless what is run also counts what it covers.
+func times(t *testing.T) {
+	if testing.CoverMode() != "" {
+		t.Skip("counters of coverage have times of their own")
+	}
+}

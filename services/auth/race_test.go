@@ -2,5 +2,7 @@
 
 package auth
 
-// widest: the race detector makes times as uncertain as it likes.
-const widest = 1
+import "testing"
+
+// times skips a test of what code takes: the race detector takes more, where it likes.
+func times(t *testing.T) { t.Skip("the race detector has times of its own") }

@@ -167,8 +167,10 @@ func TestMixed(t *testing.T) {
 // TestScaledBack: a pod that never came to serve is no fault that was made.
 func TestScaledBack(t *testing.T) {
 	f := newFake(t)
-	f.scalesBack = true
 	c := open(t, f.options())
+	f.mu.Lock()
+	f.scalesBack = true
+	f.mu.Unlock()
 	h, err := c.begin(t.Context(), &plan{source(1)}, fault.ScaleUp, Cart)
 	if err != nil {
 		t.Fatal(err)
