@@ -11,7 +11,7 @@ import (
 
 // excused are metrics that the shop does not export, with the reason.
 var excused = map[string]string{
-	"kube_horizontalpodautoscaler_status_desired_replicas": "only the cluster knows what an autoscaler wants; the panel shows it where kube-state-metrics is scraped",
+	"kube_horizontalpodautoscaler_status_desired_replicas": "only the cluster knows what an autoscaler wants; the panel shows it where kube-state-metrics is scraped, for which TestShop has a stand-in",
 }
 
 // ofPrometheus are those that Prometheus itself makes.
