@@ -51,7 +51,7 @@ issuing_kinds() {
 }
 cleanup() {
   status=$?
-  if [[ -n ${manager:-} ]]; then kill "$manager" || true; fi
+  for job in ${forward:-} ${manager:-}; do kill "$job" 2> /dev/null || true; done
   if [[ $status != 0 ]]; then
     k get pods -o wide || true
     k get events --sort-by=.lastTimestamp | tail -20 || true
@@ -107,6 +107,7 @@ done
 [[ $(asked 'query?query=count(up==1)') = *'"9"'* ]] || fail "Prometheus scrapes $(asked 'query?query=up')"
 [[ $(asked rules | grep -o '"type":"alerting"' | wc -l) = $(cat "$chart"/rules/*.yaml | grep -c '^ *- alert:') ]] || fail "Prometheus has the rules $(asked rules)"
 kill "$forward"
+forward=
 say "its Prometheus scrapes nine pods, and has every alert"
 
 drawn=$(secrets) pods=$(generations)
