@@ -185,6 +185,7 @@ func drain(s Service, admin *admin) {
 		s.Close()
 	}
 	s.Log.Info("stopped")
+	flushLog(s.Log)
 	admin.close()
 }
 
