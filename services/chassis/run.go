@@ -96,6 +96,10 @@ type Service struct {
 	Ready func(ctx context.Context) error
 	// Close is called last, when nothing is served any more. May be nil.
 	Close func()
+	// GCPercent is GOGC where memory has a limit, for a service that keeps little
+	// and makes much small garbage: the collector would run for nothing several
+	// times a second. 0 leaves Go's own, as for one that allocates in large pieces.
+	GCPercent int
 }
 
 // Run starts the service and returns when it has drained and stopped: after
@@ -114,7 +118,7 @@ func Run(ctx context.Context, s Service) error {
 		_ = lis.Close()
 		return fmt.Errorf("%s: admin: %w", s.Name, err)
 	}
-	limitMemory("/sys/fs/cgroup")
+	limitMemory("/sys/fs/cgroup", s.GCPercent)
 	admin := newAdmin(s.Name, s.Settings, s.Registry)
 	failed := make(chan error, 2)
 	serve := func(what string, serve func(net.Listener) error, on net.Listener) {
@@ -191,17 +195,25 @@ func drain(s Service, admin *admin) {
 
 // limitMemory lets the garbage collector work harder before the kernel kills the
 // process: the soft limit is nine tenths of the container's (cgroup 2, else 1),
-// if it has one and GOMEMLIMIT did not set another.
-func limitMemory(cgroup string) {
-	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+// if it has one and GOMEMLIMIT did not set another. Below a limit the collector
+// may wait for more garbage: gcPercent, if that is not 0 and GOGC says nothing.
+func limitMemory(cgroup string, gcPercent int) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 && !limitAsContainer(cgroup) {
 		return
 	}
+	if gcPercent > 0 && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
+func limitAsContainer(cgroup string) bool {
 	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes"} {
 		text, _ := os.ReadFile(filepath.Join(cgroup, file))
 		limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 		if err == nil && limit > 0 && limit < 1<<50 { // cgroup 1 says "none" by a huge number
 			debug.SetMemoryLimit(limit / 10 * 9)
-			return
+			return true
 		}
 	}
+	return false
 }

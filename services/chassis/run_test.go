@@ -460,17 +460,21 @@ func TestInstanceName(t *testing.T) {
 
 func TestLimitMemory(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	for name, c := range map[string]struct {
 		file, content string
 		before, want  int64
+		gogc          string
+		percent       int
 	}{
-		"cgroup 2":             {"memory.max", "104857600\n", math.MaxInt64, 94371840},
-		"cgroup 2, no limit":   {"memory.max", "max\n", math.MaxInt64, math.MaxInt64},
-		"cgroup 1":             {"memory/memory.limit_in_bytes", "104857600\n", math.MaxInt64, 94371840},
-		"cgroup 1, no limit":   {"memory/memory.limit_in_bytes", "9223372036854771712\n", math.MaxInt64, math.MaxInt64},
-		"no cgroup":            {"other", "1", math.MaxInt64, math.MaxInt64},
-		"GOMEMLIMIT is set":    {"memory.max", "104857600\n", 1 << 30, 1 << 30},
-		"what nobody can read": {"memory.max", "-5\n", math.MaxInt64, math.MaxInt64},
+		"cgroup 2":             {"memory.max", "104857600\n", math.MaxInt64, 94371840, "", 400},
+		"cgroup 2, no limit":   {"memory.max", "max\n", math.MaxInt64, math.MaxInt64, "", 100},
+		"cgroup 1":             {"memory/memory.limit_in_bytes", "104857600\n", math.MaxInt64, 94371840, "", 400},
+		"cgroup 1, no limit":   {"memory/memory.limit_in_bytes", "9223372036854771712\n", math.MaxInt64, math.MaxInt64, "", 100},
+		"no cgroup":            {"other", "1", math.MaxInt64, math.MaxInt64, "", 100},
+		"GOMEMLIMIT is set":    {"memory.max", "104857600\n", 1 << 30, 1 << 30, "", 400},
+		"GOGC is set":          {"memory.max", "104857600\n", math.MaxInt64, 94371840, "100", 100},
+		"what nobody can read": {"memory.max", "-5\n", math.MaxInt64, math.MaxInt64, "", 100},
 	} {
 		root := t.TempDir()
 		file := filepath.Join(root, c.file)
@@ -481,7 +485,12 @@ func TestLimitMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		debug.SetMemoryLimit(c.before)
-		limitMemory(root)
+		debug.SetGCPercent(100)
+		t.Setenv("GOGC", c.gogc)
+		limitMemory(root, 400)
+		if got := debug.SetGCPercent(100); got != c.percent {
+			t.Errorf("%s: GOGC is %d, want %d", name, got, c.percent)
+		}
 		if got := debug.SetMemoryLimit(-1); got != c.want {
 			t.Errorf("%s: the limit is %d, want %d", name, got, c.want)
 		}

@@ -90,5 +90,6 @@ func run(s cart.Settings) error {
 			_ = rdb.Close()
 			traces.Close()
 		},
+		GCPercent: 400,
 	})
 }

@@ -62,5 +62,6 @@ func run(settings gateway.Settings, log *slog.Logger) error {
 			_ = auth.Close()
 			traces.Close()
 		},
+		GCPercent: 400,
 	})
 }
