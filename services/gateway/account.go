@@ -53,14 +53,14 @@ type keySet struct {
 }
 
 func (g *Gateway) register(w *answer, r *http.Request) error {
-	in, err := decodeCredentials(r)
+	in, err := decodeCredentials(w, r)
 	if err != nil {
 		return err
 	}
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	// Drawn once: every try asks for the same user.
-	resp, _, err := ask(r.Context(), g.passwords, g.auth.Register, &authv1.RegisterRequest{
+	resp, _, err := ask(r.Context(), w.end, g.passwords, g.auth.Register, &authv1.RegisterRequest{
 		UserId: "u_" + base64.RawURLEncoding.EncodeToString(id[:]), Email: in.email, Password: in.password,
 		ClientAddress: g.proxies.client(r).String(),
 	})
@@ -73,21 +73,21 @@ func (g *Gateway) register(w *answer, r *http.Request) error {
 // logIn answers only when the guest's cart has moved into the user's. If that
 // fails the client is still the guest it was, and can log in again.
 func (g *Gateway) logIn(w *answer, r *http.Request) error {
-	in, err := decodeCredentials(r)
+	in, err := decodeCredentials(w, r)
 	if err != nil {
 		return err
 	}
 	// No ticket is renewed here: what becomes of the cookie is decided below.
-	guest, err := g.verifyGuest(&answer{ResponseWriter: headerOnly{}}, r)
+	guest, err := g.verifyGuest(&answer{ResponseWriter: headerOnly{}, end: w.end}, r)
 	if err != nil {
 		return err
 	}
-	old, err := g.verifySession(r)
+	old, err := g.verifySession(w, r)
 	if err != nil && !fault.Is(err, fault.Unauthenticated) {
 		return err
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), g.passwords, g.auth.LogIn, &authv1.LogInRequest{
+	resp, _, err := ask(r.Context(), w.end, g.passwords, g.auth.LogIn, &authv1.LogInRequest{
 		Email: in.email, Password: in.password, Device: cut(strings.ToValidUTF8(r.UserAgent(), ""), 256),
 		ClientAddress: g.proxies.client(r).String(),
 	})
@@ -114,18 +114,17 @@ func (g *Gateway) logIn(w *answer, r *http.Request) error {
 
 // askEnd is ask for what ends sessions of the user. This replica knows of it
 // when it answers, and need not wait for the news; also of what may have failed.
-func askEnd[Req, Resp any](ctx context.Context, g *Gateway, b *backend, user string, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) error {
+func askEnd[Req, Resp any](ctx context.Context, end time.Time, g *Gateway, b *backend, user string, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) error {
 	defer g.tickets.end(user)
-	_, _, err := ask(ctx, b, method, req)
+	_, _, err := ask(ctx, end, b, method, req)
 	return err
 }
 
 // revokeQuietly ends a session that nobody is to use any more, as far as that
 // can be done now; otherwise it expires unused.
 func (g *Gateway) revokeQuietly(r *http.Request, c caller) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), g.settings.TryTimeout)
-	defer cancel()
-	err := askEnd(ctx, g, g.authBackend, c.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: c.owner, SessionId: c.session})
+	end := time.Now().Add(g.settings.TryTimeout)
+	err := askEnd(context.WithoutCancel(r.Context()), end, g, g.authBackend, c.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: c.owner, SessionId: c.session})
 	if err != nil {
 		g.log.Warn("a session could not be revoked at log-in", "err", err)
 	}
@@ -136,7 +135,7 @@ func (g *Gateway) listSessions(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.ListSessions, &authv1.ListSessionsRequest{UserId: who.owner})
+	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.ListSessions, &authv1.ListSessionsRequest{UserId: who.owner})
 	if err != nil {
 		return err
 	}
@@ -168,7 +167,7 @@ func (g *Gateway) revokeSession(w *answer, r *http.Request) error {
 	if id == "current" {
 		id = who.session
 	}
-	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: who.owner, SessionId: id})
+	err = askEnd(r.Context(), w.end, g, g.authBackend, who.owner, g.auth.RevokeSession, &authv1.RevokeSessionRequest{UserId: who.owner, SessionId: id})
 	if err != nil {
 		return err
 	}
@@ -202,7 +201,7 @@ func (g *Gateway) revokeAllSessions(w *answer, r *http.Request) error {
 	if except {
 		in.ExceptSessionId = who.session
 	}
-	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.RevokeAllSessions, in)
+	err = askEnd(r.Context(), w.end, g, g.authBackend, who.owner, g.auth.RevokeAllSessions, in)
 	if err == nil && except {
 		return replyEmpty(w, http.StatusNoContent)
 	}
@@ -210,7 +209,7 @@ func (g *Gateway) revokeAllSessions(w *answer, r *http.Request) error {
 }
 
 func (g *Gateway) changePassword(w *answer, r *http.Request) error {
-	in, err := decodePasswordChange(r)
+	in, err := decodePasswordChange(w, r)
 	if err != nil {
 		return err
 	}
@@ -218,7 +217,7 @@ func (g *Gateway) changePassword(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = askEnd(r.Context(), g, g.passwords, who.owner, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
+	err = askEnd(r.Context(), w.end, g, g.passwords, who.owner, g.auth.ChangePassword, &authv1.ChangePasswordRequest{
 		UserId: who.owner, OperationId: rand.Text(), CurrentPassword: in.current, NewPassword: in.next,
 	})
 	return g.loggedOut(w, err)
@@ -236,7 +235,7 @@ func (g *Gateway) deleteUser(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = askEnd(r.Context(), g, g.authBackend, who.owner, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
+	err = askEnd(r.Context(), w.end, g, g.authBackend, who.owner, g.auth.DeleteUser, &authv1.DeleteUserRequest{UserId: who.owner})
 	return g.loggedOut(w, err)
 }
 
@@ -250,7 +249,7 @@ func (g *Gateway) loggedOut(w *answer, err error) error {
 }
 
 func (g *Gateway) signingKeys(w *answer, r *http.Request) error {
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.ListSigningKeys, &authv1.ListSigningKeysRequest{})
+	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.ListSigningKeys, &authv1.ListSigningKeysRequest{})
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,18 @@
 package gateway
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
 	"os"
+	"time"
 )
 
 // maxBody is the longest body that is read, in bytes.
 const maxBody = 64 << 10
+
+// smallBody is how long bodies mostly are at most, in bytes.
+const smallBody = 1 << 10
 
 // admit bounds a request: how many its client may send, its body's size, how many
 // are worked on at once, and the time for that. The body is read before the last
@@ -33,25 +35,30 @@ func (g *Gateway) admit(next handler) handler {
 		default:
 			return refuse(http.StatusServiceUnavailable, "overloaded", "Too many requests are being worked on; try again soon.")
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), g.settings.RequestTimeout)
-		defer cancel()
-		r = r.WithContext(ctx)
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		w.body, w.end = body, time.Now().Add(g.settings.RequestTimeout)
 		return next(w, r)
 	}
 }
 
-func readBody(w *answer, r *http.Request) ([]byte, error) {
-	tooLarge := refuse(http.StatusRequestEntityTooLarge, "body_too_large", "Send at most 64 KiB.")
-	if r.ContentLength > maxBody {
-		return nil, tooLarge // before a client that expects 100-continue sends it
+var errTooLarge = refuse(http.StatusRequestEntityTooLarge, "body_too_large", "Send at most 64 KiB.")
+
+func readBody(w *answer, r *http.Request) (body []byte, err error) {
+	switch {
+	case r.ContentLength > maxBody:
+		return nil, errTooLarge // before a client that expects 100-continue sends it
+	case r.ContentLength == 0:
+		return nil, nil
+	case 0 < r.ContentLength && r.ContentLength <= smallBody: // what is large takes memory only as it comes
+		body = make([]byte, r.ContentLength)
+		_, err = io.ReadFull(r.Body, body)
+	default:
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil {
 		return body, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge
+		return nil, errTooLarge
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, refuse(http.StatusRequestTimeout, "body_timeout", "The body did not arrive in time; send it at once.")

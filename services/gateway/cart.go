@@ -42,7 +42,7 @@ func askCart[Req, Resp any](g *Gateway, w *answer, r *http.Request, method func(
 	for i, who := range owners {
 		tickets[i] = who.inside
 	}
-	resp, replica, err := ask(ticket.With(r.Context(), tickets...), g.cartBackend, method, req)
+	resp, replica, err := ask(ticket.With(r.Context(), tickets...), w.end, g.cartBackend, method, req)
 	if replica != "" {
 		w.set("Served-By-Cart", replica)
 	}
@@ -67,7 +67,7 @@ func (g *Gateway) getCart(w *answer, r *http.Request) error {
 }
 
 func (g *Gateway) addItems(w *answer, r *http.Request) error {
-	lines, err := decodeAdd(r)
+	lines, err := decodeAdd(w, r)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (g *Gateway) setItem(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	quantity, err := decodeSet(r)
+	quantity, err := decodeSet(w, r)
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,10 @@ func (c *coalescer) next(conn *grpc.ClientConn) {
 	}
 }
 
-// wait waits for room and an answer, as long as ctx lets it.
+// timers are those of waits that are over.
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+
+// wait waits for room and an answer, until the deadline or the end of ctx.
 func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc.ClientConn) verdict {
 	w := &waiter{ctx: ctx, method: method, over: make(chan struct{})}
 	w.op.Ticket = ticket.Sent(ctx)
@@ -196,13 +199,23 @@ func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc
 	c.waiting = append(c.waiting, w)
 	c.next(conn) // there may be room by now
 	c.mu.Unlock()
+	deadline, _ := ctx.Deadline()
+	timer := timers.Get().(*time.Timer)
+	timer.Reset(time.Until(deadline))
+	defer func() {
+		timer.Stop()
+		timers.Put(timer)
+	}()
+	reason := context.DeadlineExceeded
 	select {
 	case <-w.over:
 		return w.verdict
+	case <-timer.C:
 	case <-ctx.Done():
-		c.giveUp(w, conn)
-		return verdict{err: status.FromContextError(ctx.Err()).Err()}
+		reason = ctx.Err()
 	}
+	c.giveUp(w, conn)
+	return verdict{err: status.FromContextError(reason).Err()}
 }
 
 // giveUp has the call wait no longer. One that is in a batch may still be made;

@@ -3,7 +3,6 @@ package gateway
 import (
 	"crypto/rand"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -66,17 +65,13 @@ func isKey(s string) bool {
 
 // decode reads the one JSON value in the body. Unknown and repeated members,
 // names in another case, invalid UTF-8 and a second value are faults.
-func decode[T any](r *http.Request) (T, error) {
+func decode[T any](w *answer, r *http.Request) (T, error) {
 	var value T
 	err := checkContentType(r.Header)
 	if err != nil {
 		return value, err
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return value, refuse(http.StatusBadRequest, "body_unreadable", "The body ended early; send it whole.")
-	}
-	err = json.Unmarshal(body, &value, json.RejectUnknownMembers(true))
+	err = json.Unmarshal(w.body, &value, json.RejectUnknownMembers(true))
 	if err != nil {
 		return value, invalidBody(err)
 	}
@@ -137,13 +132,13 @@ func cut(s string, n int) string {
 }
 
 // decodeAdd reads {"items": [{"sku": …, "quantity": …}, …]}.
-func decodeAdd(r *http.Request) ([]*cartv1.Line, error) {
+func decodeAdd(w *answer, r *http.Request) ([]*cartv1.Line, error) {
 	in, err := decode[struct {
 		Items []struct {
 			SKU      *string        `json:"sku"`
 			Quantity jsontext.Value `json:"quantity"`
 		} `json:"items"`
-	}](r)
+	}](w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -166,10 +161,10 @@ func decodeAdd(r *http.Request) ([]*cartv1.Line, error) {
 }
 
 // decodeSet reads {"quantity": …}.
-func decodeSet(r *http.Request) (int64, error) {
+func decodeSet(w *answer, r *http.Request) (int64, error) {
 	in, err := decode[struct {
 		Quantity jsontext.Value `json:"quantity"`
-	}](r)
+	}](w, r)
 	if err != nil {
 		return 0, err
 	}
@@ -208,11 +203,11 @@ func invalidQuantity(least int64) error {
 type credentials struct{ email, password string }
 
 // decodeCredentials reads {"email": …, "password": …}.
-func decodeCredentials(r *http.Request) (credentials, error) {
+func decodeCredentials(w *answer, r *http.Request) (credentials, error) {
 	in, err := decode[struct {
 		Email    *string `json:"email"`
 		Password *string `json:"password"`
-	}](r)
+	}](w, r)
 	if err != nil {
 		return credentials{}, err
 	}
@@ -230,13 +225,13 @@ type grant struct {
 
 // decodeGrant reads {"grant_type": "password", "email": …, "password": …} or
 // {"grant_type": "refresh_token", "refresh_token": …}.
-func decodeGrant(r *http.Request) (grant, error) {
+func decodeGrant(w *answer, r *http.Request) (grant, error) {
 	in, err := decode[struct {
 		Type         *string `json:"grant_type"`
 		Email        *string `json:"email"`
 		Password     *string `json:"password"`
 		RefreshToken *string `json:"refresh_token"`
-	}](r)
+	}](w, r)
 	if err != nil {
 		return grant{}, err
 	}
@@ -253,11 +248,11 @@ func decodeGrant(r *http.Request) (grant, error) {
 type passwordChange struct{ current, next string }
 
 // decodePasswordChange reads {"current_password": …, "new_password": …}.
-func decodePasswordChange(r *http.Request) (passwordChange, error) {
+func decodePasswordChange(w *answer, r *http.Request) (passwordChange, error) {
 	in, err := decode[struct {
 		Current *string `json:"current_password"`
 		New     *string `json:"new_password"`
-	}](r)
+	}](w, r)
 	if err != nil {
 		return passwordChange{}, err
 	}

@@ -15,13 +15,14 @@ import (
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
-func jsonRequest(t *testing.T, body string) *http.Request {
-	r, err := http.NewRequest("POST", "/", strings.NewReader(body))
+// jsonRequest is a request whose body was read.
+func jsonRequest(t *testing.T, body string) (*answer, *http.Request) {
+	r, err := http.NewRequest("POST", "/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	return r
+	return &answer{body: []byte(body)}, r
 }
 
 // clientsFault fails the test unless err is one that a client is told as 4xx,
@@ -48,6 +49,25 @@ func FuzzWords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		if isSKU(s) != skus.MatchString(s) || isWhole(s) != wholes.MatchString(s) || isKey(s) != keys.MatchString(s) {
 			t.Errorf("%q: sku %v, whole %v, key %v", s, isSKU(s), isWhole(s), isKey(s))
+		}
+	})
+}
+
+func FuzzCookie(f *testing.F) {
+	for _, seed := range []string{"", "guest=a", "session=b; guest=a", " guest = a ;guest=b", `guest="a b"`, `guest="`, "guest", "guest=", "guest=\x7f; guest=c", "guest=a\\;guest=b", "\tguest\r=a=b,c", "Guest=a;;guest=\u00a0", "xguest=a"} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, one, two string) {
+		r := &http.Request{Header: http.Header{"Cookie": {one, two}}}
+		if strings.Count(one+two, ";") > 1000 {
+			return // too many for Request.Cookie
+		}
+		want := ""
+		if c, err := r.Cookie("guest"); err == nil {
+			want = c.Value
+		}
+		if got := cookie(r, "guest"); got != want {
+			t.Errorf("%q: %q, want %q", r.Header["Cookie"], got, want)
 		}
 	})
 }

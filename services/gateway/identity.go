@@ -40,7 +40,7 @@ func newCookieNames(plain bool) cookieNames {
 // is set with the answer, whatever that is. The request counts as one of the
 // owner's.
 func (g *Gateway) owner(w *answer, r *http.Request) (caller, error) {
-	c, err := g.sessionOf(r)
+	c, err := g.sessionOf(w, r)
 	if err == nil && !c.isUser() {
 		c, err = g.verifyGuest(w, r)
 	}
@@ -55,7 +55,7 @@ func (g *Gateway) owner(w *answer, r *http.Request) (caller, error) {
 
 // user is owner for what only users have: there, guests are refused.
 func (g *Gateway) user(w *answer, r *http.Request) (caller, error) {
-	c, err := g.sessionOf(r)
+	c, err := g.sessionOf(w, r)
 	if err == nil && !c.isUser() {
 		err = refuse(http.StatusUnauthorized, "login_required", "Log in first: POST /v1/sessions.")
 	}
@@ -67,16 +67,16 @@ func (g *Gateway) user(w *answer, r *http.Request) (caller, error) {
 
 // sessionOf verifies the session that the request came with. Without one, the
 // caller it returns is no user.
-func (g *Gateway) sessionOf(r *http.Request) (caller, error) {
+func (g *Gateway) sessionOf(w *answer, r *http.Request) (caller, error) {
 	if len(r.Header.Values("Authorization")) > 0 {
-		return g.verifyBearer(r)
+		return g.verifyBearer(w, r)
 	}
-	return g.verifySession(r)
+	return g.verifySession(w, r)
 }
 
 // verifyBearer looks at the access token alone: who sends one means it, whatever
 // cookies come along.
-func (g *Gateway) verifyBearer(r *http.Request) (caller, error) {
+func (g *Gateway) verifyBearer(w *answer, r *http.Request) (caller, error) {
 	lines := r.Header.Values("Authorization")
 	scheme, token, _ := strings.Cut(lines[0], " ")
 	if len(lines) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > longest || !utf8.ValidString(token) {
@@ -87,7 +87,7 @@ func (g *Gateway) verifyBearer(r *http.Request) (caller, error) {
 		return who, nil
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyAccessToken, &authv1.VerifyAccessTokenRequest{AccessToken: token})
+	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.VerifyAccessToken, &authv1.VerifyAccessTokenRequest{AccessToken: token})
 	if err != nil {
 		return caller{}, err
 	}
@@ -98,7 +98,7 @@ func (g *Gateway) verifyBearer(r *http.Request) (caller, error) {
 
 // verifySession looks at the cookie alone. One that no auth service can have drawn
 // is another program's, on another port of this host: cookies do not know ports.
-func (g *Gateway) verifySession(r *http.Request) (caller, error) {
+func (g *Gateway) verifySession(w *answer, r *http.Request) (caller, error) {
 	token := cookie(r, g.cookies.session)
 	if token == "" {
 		return caller{}, nil
@@ -111,7 +111,7 @@ func (g *Gateway) verifySession(r *http.Request) (caller, error) {
 		return caller{}, nil
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifySession, &authv1.VerifySessionRequest{SessionToken: token})
+	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.VerifySession, &authv1.VerifySessionRequest{SessionToken: token})
 	if err != nil {
 		return caller{}, err
 	}
@@ -145,7 +145,7 @@ func (g *Gateway) verifyGuest(w *answer, r *http.Request) (caller, error) {
 		return who, nil
 	}
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.VerifyGuestTicket, &authv1.VerifyGuestTicketRequest{Ticket: ticket})
+	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.VerifyGuestTicket, &authv1.VerifyGuestTicketRequest{Ticket: ticket})
 	if fault.Is(err, fault.Unauthenticated) && fault.From(err).Code == "invalid_ticket" {
 		return caller{}, nil
 	}
@@ -165,7 +165,7 @@ func (g *Gateway) verifyGuest(w *answer, r *http.Request) (caller, error) {
 // issueGuest makes a new guest and sets its ticket with the answer.
 func (g *Gateway) issueGuest(w *answer, r *http.Request) (caller, error) {
 	asked := g.tickets.now()
-	resp, _, err := ask(r.Context(), g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
+	resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.IssueGuestTicket, &authv1.IssueGuestTicketRequest{})
 	if err != nil {
 		return caller{}, err
 	}
@@ -175,13 +175,36 @@ func (g *Gateway) issueGuest(w *answer, r *http.Request) (caller, error) {
 	return who, nil
 }
 
-// cookie returns the value of the first cookie of the name, "" if there is none.
+// cookie returns the value of the first cookie of the name, "" if there is none:
+// what Request.Cookie finds, without making objects of all cookies each time.
 func cookie(r *http.Request, name string) string {
-	c, err := r.Cookie(name)
-	if err != nil {
-		return ""
+	const space = " \t\r\n"
+	for _, line := range r.Header["Cookie"] {
+		for line != "" {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			key, value, _ := strings.Cut(strings.Trim(part, space), "=")
+			if strings.Trim(key, space) != name {
+				continue
+			}
+			if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
+				value = value[1 : len(value)-1]
+			}
+			if isCookieValue(value) {
+				return value
+			}
+		}
 	}
-	return c.Value
+	return ""
+}
+
+func isCookieValue(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f || s[i] == '"' || s[i] == ';' || s[i] == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func (g *Gateway) setCookie(w *answer, name, value string, expires *timestamppb.Timestamp) {

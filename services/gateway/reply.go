@@ -189,6 +189,8 @@ type answer struct {
 	status int
 	route  string
 	err    error
+	body   []byte     // of the request, as admit read it
+	end    time.Time  // of the time that admit gave it
 	values [12]string // see set
 	used   int
 }

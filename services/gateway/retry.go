@@ -61,13 +61,13 @@ func (b *backend) count(ctx context.Context, tries int, err error) {
 }
 
 // ask makes one logical call: up to three tries, each at another replica as long
-// as there is one, within ctx. Only what may work elsewhere is tried again. All
+// as there is one, until end. Only what may work elsewhere is tried again. All
 // tries send the same req, so a change must carry its idempotency key in it.
 // It also names the replica that answered, "" if none did.
 //
 // "overloaded" says that nothing was done. Where a try before may have done it,
 // that one's error is answered instead.
-func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
+func ask[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req) (resp *Resp, replica string, err error) {
 	b.budget.begin()
 	defer b.budget.end()
 	try := 1
@@ -75,7 +75,7 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 	ctx = rpc.NewCall(ctx)
 	var doubt error
 	for ; ; try++ {
-		resp, replica, err = once(ctx, b, method, req, try)
+		resp, replica, err = once(ctx, end, b, method, req, try)
 		if fault.Is(err, fault.Unavailable) {
 			b.budget.fail()
 			if fault.From(err).Code != "overloaded" {
@@ -84,7 +84,7 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 				err = doubt
 			}
 		}
-		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || errors.Is(err, errWaiting) || ctx.Err() != nil {
+		if err == nil || try == maxTries || !fault.Is(err, fault.Unavailable) || errors.Is(err, errWaiting) || ctx.Err() != nil || time.Until(end) <= 0 {
 			return resp, replica, err
 		}
 		if !b.budget.spend() {
@@ -96,14 +96,19 @@ func ask[Req, Resp any](ctx context.Context, b *backend, method func(context.Con
 		select {
 		case <-ctx.Done():
 			return resp, replica, err
-		case <-time.After(minPause + rand.N(maxPause-minPause)):
+		case <-time.After(min(minPause+rand.N(maxPause-minPause), time.Until(end))):
+		}
+		if time.Until(end) <= 0 {
+			return resp, replica, err
 		}
 	}
 }
 
-func once[Req, Resp any](ctx context.Context, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.tryTimeout)
-	defer cancel()
+func once[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
+	if tryEnd := time.Now().Add(b.tryTimeout); tryEnd.Before(end) {
+		end = tryEnd
+	}
+	ctx = rpc.Until(ctx, end)
 	var header metadata.MD
 	// A first try fails at once when no replica can be reached; the budget then
 	// bounds how many wait for one to come back.

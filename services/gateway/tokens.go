@@ -19,13 +19,13 @@ type tokens struct {
 // issueTokens logs a client in that has no cookies, or renews what it has. The
 // cart of a guest stays the guest's: such a client has none.
 func (g *Gateway) issueTokens(w *answer, r *http.Request) error {
-	in, err := decodeGrant(r)
+	in, err := decodeGrant(w, r)
 	if err != nil {
 		return err
 	}
 	var issued *authv1.Tokens
 	if in.refreshToken == "" {
-		resp, _, err := ask(r.Context(), g.passwords, g.auth.IssueTokens, &authv1.IssueTokensRequest{
+		resp, _, err := ask(r.Context(), w.end, g.passwords, g.auth.IssueTokens, &authv1.IssueTokensRequest{
 			Email: in.email, Password: in.password, Device: cut(strings.ToValidUTF8(r.UserAgent(), ""), 256),
 			ClientAddress: g.proxies.client(r).String(),
 		})
@@ -34,7 +34,7 @@ func (g *Gateway) issueTokens(w *answer, r *http.Request) error {
 		}
 		issued = resp.GetTokens()
 	} else {
-		resp, _, err := ask(r.Context(), g.authBackend, g.auth.RefreshTokens, &authv1.RefreshTokensRequest{RefreshToken: in.refreshToken})
+		resp, _, err := ask(r.Context(), w.end, g.authBackend, g.auth.RefreshTokens, &authv1.RefreshTokensRequest{RefreshToken: in.refreshToken})
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,8 @@ func Dial(target string, metrics *Metrics, further ...grpc.DialOption) (*grpc.Cl
 		grpc.WithChainUnaryInterceptor(metrics.unaryClient),
 		grpc.WithChainStreamInterceptor(metrics.streamClient),
 	}, further...)
-	options = append(options, grpc.WithResolvers(names{net.DefaultResolver.LookupHost}, list{})) // those of further go first
+	options = append(options, grpc.WithChainUnaryInterceptor(bound),
+		grpc.WithResolvers(names{net.DefaultResolver.LookupHost}, list{})) // those of further go first
 	registerSpread()
 	if !strings.HasPrefix(target, "dns:///") {
 		target = list{}.Scheme() + ":///" + target

@@ -190,6 +190,32 @@ func share(t *testing.T, conn *grpc.ClientConn, n int) map[string]int {
 	return by
 }
 
+// TestUntil: a call ends at the time that Until names, or at its caller's deadline
+// if that is sooner, though the server never answers and the context goes on.
+func TestUntil(t *testing.T) {
+	s := start(t, "a")
+	conn := dial(t, s.addr, s)
+	s.stalled.Store(true)
+	const soon, late = 100 * time.Millisecond, 30 * time.Second
+	for name, d := range map[string]struct{ callers, until time.Duration }{"until": {late, soon}, "the caller's": {soon, late}} {
+		before := time.Now()
+		ctx, cancel := context.WithDeadline(t.Context(), before.Add(d.callers))
+		end := before.Add(d.until)
+		tried := Until(NewCall(ctx), end)
+		_, err := call(tried, conn, "")
+		if took := time.Since(before); fault.From(err).Code != "timeout" || took < soon || took > patience/2 {
+			t.Errorf("%s: %v after %v, want a timeout after %v", name, err, took, soon)
+		}
+		if d.until == soon && tried.Err() != nil {
+			t.Errorf("%s: the context is over: %v", name, tried.Err())
+		}
+		cancel()
+		if tried.Err() == nil {
+			t.Errorf("%s: the context goes on when its parent is over", name)
+		}
+	}
+}
+
 func TestRoundRobin(t *testing.T) {
 	_, conn := three(t)
 	if got, want := share(t, conn, 30), map[string]int{"a": 10, "b": 10, "c": 10}; !maps.Equal(got, want) {

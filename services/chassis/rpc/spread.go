@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/base"
 	"google.golang.org/grpc/codes"
@@ -52,6 +53,36 @@ func (c *logical) Value(key any) any {
 // replica that no try before it went to, as long as there is one.
 func NewCall(ctx context.Context) context.Context {
 	return &logical{Context: ctx}
+}
+
+// timedTry is the context of one try.
+type timedTry struct {
+	context.Context
+	end time.Time
+}
+
+func (t *timedTry) Deadline() (time.Time, bool) { return t.end, true }
+
+// Until returns a context for one try of a call over a connection of Dial's, which
+// ends it at that time, or at the deadline of ctx if that is sooner. The context
+// itself does not end then: it has no timer, which most tries never need. So Done
+// tells only of the end of ctx, and a context that is derived from it must not be
+// given a later deadline.
+func Until(ctx context.Context, end time.Time) context.Context {
+	if sooner, ok := ctx.Deadline(); ok && sooner.Before(end) {
+		end = sooner
+	}
+	return &timedTry{ctx, end}
+}
+
+// bound is the innermost interceptor: what goes over the wire ends by itself.
+func bound(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if end, ok := ctx.Deadline(); ok {
+		timed, cancel := context.WithDeadline(ctx, end)
+		defer cancel()
+		ctx = timed
+	}
+	return invoke(ctx, method, req, reply, conn, opts...)
 }
 
 // Elsewhere returns a context for another logical call, which passes over the
