@@ -35,14 +35,49 @@ type cart struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
-// askCart is ask for the cart service, which wants a ticket of each owner that
-// req names; the answer names the replica.
-func askCart[Req, Resp any](g *Gateway, w *answer, r *http.Request, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, owners ...caller) (*Resp, error) {
-	tickets := make([]string, len(owners))
-	for i, who := range owners {
-		tickets[i] = who.inside
+// methods are the readings and changes of carts, over the connection to the cart
+// service.
+type methods struct {
+	get    method[cartv1.GetCartRequest, gotCart]
+	add    method[cartv1.AddItemsRequest, changed]
+	set    method[cartv1.SetItemRequest, changed]
+	remove method[cartv1.RemoveItemRequest, changed]
+	clear  method[cartv1.ClearCartRequest, changed]
+}
+
+// method makes a call, as generated code does.
+type method[Req, Resp any] func(context.Context, *Req, ...grpc.CallOption) (*Resp, error)
+
+func newMethods(conn *grpc.ClientConn) methods {
+	return methods{
+		get:    methodOf[cartv1.GetCartRequest, gotCart](conn, cartv1.CartService_GetCart_FullMethodName),
+		add:    methodOf[cartv1.AddItemsRequest, changed](conn, cartv1.CartService_AddItems_FullMethodName),
+		set:    methodOf[cartv1.SetItemRequest, changed](conn, cartv1.CartService_SetItem_FullMethodName),
+		remove: methodOf[cartv1.RemoveItemRequest, changed](conn, cartv1.CartService_RemoveItem_FullMethodName),
+		clear:  methodOf[cartv1.ClearCartRequest, changed](conn, cartv1.CartService_ClearCart_FullMethodName),
 	}
-	resp, replica, err := ask(ticket.With(r.Context(), tickets...), w.end, g.cartBackend, method, req)
+}
+
+// methodOf is a method whose answer decodes itself.
+func methodOf[Req, Resp any](conn *grpc.ClientConn, name string) method[Req, Resp] {
+	return func(ctx context.Context, req *Req, opts ...grpc.CallOption) (*Resp, error) {
+		resp := new(Resp)
+		return resp, conn.Invoke(ctx, name, req, resp, append(opts, decodesItself)...)
+	}
+}
+
+// askCart is ask for the cart service, which wants a ticket of each owner that
+// req names, two at most; the answer names the replica.
+func askCart[Req, Resp any](g *Gateway, w *answer, r *http.Request, method method[Req, Resp], req *Req, owners ...caller) (*Resp, error) {
+	ctx := r.Context()
+	switch len(owners) {
+	case 0:
+	case 1:
+		ctx = ticket.With(ctx, owners[0].inside)
+	default:
+		ctx = ticket.With(ctx, owners[0].inside, owners[1].inside)
+	}
+	resp, replica, err := ask(ctx, w.end, g.cartBackend, method, req)
 	if replica != "" {
 		w.set("Served-By-Cart", replica)
 	}
@@ -54,16 +89,16 @@ func (g *Gateway) getCart(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner}, who)
+	resp, err := askCart(g, w, r, g.carts.get, &cartv1.GetCartRequest{Owner: who.owner}, who)
 	if err != nil {
 		return g.explain(w, r, who, err)
 	}
-	etag := etagOf(resp.GetCart())
+	etag := etagOf(resp)
 	w.set("ETag", etag)
 	if notModified(r.Header, etag) {
 		return replyEmpty(w, http.StatusNotModified)
 	}
-	return reply(w, http.StatusOK, toCart(resp.GetCart()))
+	return reply(w, http.StatusOK, &resp.cart)
 }
 
 func (g *Gateway) addItems(w *answer, r *http.Request) error {
@@ -75,10 +110,10 @@ func (g *Gateway) addItems(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := askCart(g, w, r, g.cart.AddItems, &cartv1.AddItemsRequest{
+	resp, err := askCart(g, w, r, g.carts.add, &cartv1.AddItemsRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Lines: lines,
 	}, c.who)
-	return g.replyChange(w, r, c, resp.GetChange(), err)
+	return g.replyChange(w, r, c, resp, err)
 }
 
 func (g *Gateway) setItem(w *answer, r *http.Request) error {
@@ -94,10 +129,10 @@ func (g *Gateway) setItem(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := askCart(g, w, r, g.cart.SetItem, &cartv1.SetItemRequest{
+	resp, err := askCart(g, w, r, g.carts.set, &cartv1.SetItemRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Line: &cartv1.Line{Sku: sku, Quantity: quantity},
 	}, c.who)
-	return g.replyChange(w, r, c, resp.GetChange(), err)
+	return g.replyChange(w, r, c, resp, err)
 }
 
 func (g *Gateway) removeItem(w *answer, r *http.Request) error {
@@ -109,10 +144,10 @@ func (g *Gateway) removeItem(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := askCart(g, w, r, g.cart.RemoveItem, &cartv1.RemoveItemRequest{
+	resp, err := askCart(g, w, r, g.carts.remove, &cartv1.RemoveItemRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal, Sku: sku,
 	}, c.who)
-	return g.replyChange(w, r, c, resp.GetChange(), err)
+	return g.replyChange(w, r, c, resp, err)
 }
 
 func (g *Gateway) clearCart(w *answer, r *http.Request) error {
@@ -120,10 +155,10 @@ func (g *Gateway) clearCart(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := askCart(g, w, r, g.cart.ClearCart, &cartv1.ClearCartRequest{
+	resp, err := askCart(g, w, r, g.carts.clear, &cartv1.ClearCartRequest{
 		Owner: c.who.owner, IdempotencyKey: c.key, IfMatch: c.ifMatch, Minimal: c.minimal,
 	}, c.who)
-	return g.replyChange(w, r, c, resp.GetChange(), err)
+	return g.replyChange(w, r, c, resp, err)
 }
 
 func (g *Gateway) checkout(w *answer, r *http.Request) error {
@@ -178,19 +213,18 @@ func (g *Gateway) readChange(w *answer, r *http.Request) (change, error) {
 
 // replyChange answers what a change led to. A replay shows the version of the
 // first time with the cart as it is now; ETag always names the latter.
-func (g *Gateway) replyChange(w *answer, r *http.Request, c change, done *cartv1.Change, err error) error {
+func (g *Gateway) replyChange(w *answer, r *http.Request, c change, done *changed, err error) error {
 	if err != nil {
 		return g.explain(w, r, c.who, err)
 	}
-	w.set("ETag", etagOf(done.GetCart()))
-	setReplayed(w, done.GetReplayed())
-	body := toCart(done.GetCart())
-	body.Version = done.GetVersion()
+	w.set("ETag", etagOf(&done.gotCart))
+	setReplayed(w, done.replayed)
+	done.Version = done.ledTo
 	if c.minimal {
 		w.set("Preference-Applied", "return=minimal")
-		body.Total, body.ExpiresAt = money{}, time.Time{}
+		done.Total, done.ExpiresAt = money{}, time.Time{}
 	}
-	return reply(w, http.StatusOK, body)
+	return reply(w, http.StatusOK, &done.cart)
 }
 
 func setReplayed(w *answer, replayed bool) {
@@ -205,11 +239,11 @@ func setReplayed(w *answer, replayed bool) {
 func (g *Gateway) explain(w *answer, r *http.Request, who caller, err error) error {
 	f := fault.From(err)
 	if f.Code == "stale_version" {
-		now, getErr := askCart(g, w, r, g.cart.GetCart, &cartv1.GetCartRequest{Owner: who.owner}, who)
+		now, getErr := askCart(g, w, r, g.carts.get, &cartv1.GetCartRequest{Owner: who.owner}, who)
 		if getErr == nil {
-			w.set("ETag", etagOf(now.GetCart()))
-			current := toCart(now.GetCart())
-			return &refusal{status: statusOf(f.Kind), code: f.Code, detail: f.Message, cart: &current}
+			w.set("ETag", etagOf(now))
+			w.set("Vary", "Cookie, Authorization")
+			return &refusal{status: statusOf(f.Kind), code: f.Code, detail: f.Message, cart: &now.cart}
 		}
 		err, f = getErr, fault.From(getErr)
 	}
@@ -225,15 +259,6 @@ func (g *Gateway) explain(w *answer, r *http.Request, who caller, err error) err
 func pathSKU(r *http.Request) (string, error) {
 	sku := r.PathValue("sku")
 	return parseSKU(&sku)
-}
-
-func toCart(c *cartv1.Cart) cart {
-	return cart{
-		Version:   c.GetVersion().GetVersion(),
-		Items:     toItems(c.GetItems()),
-		Total:     toMoney(c.GetTotal()),
-		ExpiresAt: toTime(c.GetExpiresAt()),
-	}
 }
 
 func toItems(items []*cartv1.Item) []item {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"coatcheck/chassis/fault"
 	"coatcheck/chassis/measure"
@@ -77,7 +78,7 @@ func (w *waiter) end(v verdict) {
 // verdict is how a wait ends: with the outcome or the error of a batch, or that
 // the call is to be made by itself, in the room that comes with that, if any does.
 type verdict struct {
-	outcome *cartv1.Outcome
+	outcome outcome
 	header  metadata.MD
 	err     error
 	alone   bool
@@ -252,10 +253,11 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 	ctx, cancel := together(batch)
 	defer cancel()
 	var header metadata.MD
-	resp, err := cartv1.NewCartServiceClient(conn).Batch(ctx, req, grpc.Header(&header))
+	all := make(outcomes, 0, len(batch))
+	err := conn.Invoke(ctx, cartv1.CartService_Batch_FullMethodName, req, &all, grpc.Header(&header), decodesItself)
 	c.leave(ctx, conn)
 	for i, w := range batch {
-		v := verdictOf(resp, err, i)
+		v := verdictOf(all, err, i)
 		v.header = header
 		ends[i](v.err)
 		w.end(v)
@@ -263,21 +265,31 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 }
 
 // verdictOf is how the wait of the i-th call in a batch ends.
-func verdictOf(resp *cartv1.BatchResponse, err error, i int) verdict {
+func verdictOf(all outcomes, err error, i int) verdict {
 	switch {
 	case status.Code(err) == codes.Unimplemented:
 		return verdict{alone: true} // by a replica of an older release: nothing was done
 	case err != nil:
 		return verdict{err: err}
-	case i >= len(resp.GetOutcomes()):
-		return verdict{err: fault.New(fault.Internal, "internal", "Something went wrong on our side.")}
+	case i >= len(all):
+		return verdict{err: errNoOutcome}
 	}
-	outcome := resp.GetOutcomes()[i]
-	if f := outcome.GetFailure(); f != nil {
+	switch one := all[i]; one.result {
+	case resultApart:
+		return verdict{alone: true}
+	case resultFailure:
+		var f cartv1.Failure
+		err := proto.Unmarshal([]byte(one.value), &f)
+		if err != nil {
+			return verdict{err: errWire}
+		}
 		return verdict{err: fault.FromCode(codes.Code(f.GetCode()), f.GetReason(), f.GetMessage())}
+	default:
+		return verdict{outcome: one}
 	}
-	return verdict{outcome: outcome, alone: outcome.GetApart()}
 }
+
+var errNoOutcome = fault.New(fault.Internal, "internal", "Something went wrong on our side.")
 
 // together is the context of a batch. Its trace is that of the first call that
 // has one which is kept.
@@ -308,18 +320,16 @@ func (v verdict) take(reply any, opts []grpc.CallOption) error {
 		return v.err
 	}
 	switch reply := reply.(type) {
-	case *cartv1.GetCartResponse:
-		reply.Cart = v.outcome.GetGetCart().GetCart()
-	case *cartv1.AddItemsResponse:
-		reply.Change = v.outcome.GetChange()
-	case *cartv1.SetItemResponse:
-		reply.Change = v.outcome.GetChange()
-	case *cartv1.RemoveItemResponse:
-		reply.Change = v.outcome.GetChange()
-	case *cartv1.ClearCartResponse:
-		reply.Change = v.outcome.GetChange()
+	case *gotCart:
+		if v.outcome.result == resultGetCart {
+			return reply.DecodeWire(string(v.outcome.value))
+		}
+	case *changed:
+		if v.outcome.result == resultChange {
+			return reply.decodeChange(v.outcome.value)
+		}
 	}
-	return nil
+	return errNoOutcome
 }
 
 // small reports whether a request may go in a batch.

@@ -16,12 +16,12 @@ var incarnations = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // etagOf is the tag of a cart's state; "0" stands for the incarnation of an
 // absent cart.
-func etagOf(c *cartv1.Cart) string {
-	incarnation := c.GetVersion().GetIncarnation()
+func etagOf(c *gotCart) string {
+	incarnation := c.incarnation
 	if incarnation == "" {
 		incarnation = "0"
 	}
-	return `"` + incarnation + "." + strconv.FormatUint(c.GetVersion().GetVersion(), 10) + "." + c.GetCatalogueRevision() + `"`
+	return `"` + incarnation + "." + strconv.FormatUint(c.Version, 10) + "." + c.revision + `"`
 }
 
 // versionOf reads the version out of a tag's opaque part; ok is false for a tag

@@ -129,6 +129,7 @@ type Gateway struct {
 	log         *slog.Logger
 	conns       []*grpc.ClientConn
 	cart        cartv1.CartServiceClient
+	carts       methods // those of cart that most requests need
 	auth        authv1.AuthServiceClient
 	cartBackend *backend
 	authBackend *backend
@@ -165,6 +166,7 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		log:         log,
 		conns:       []*grpc.ClientConn{cart, auth},
 		cart:        cartv1.NewCartServiceClient(cart),
+		carts:       newMethods(cart),
 		auth:        authv1.NewAuthServiceClient(auth),
 		cartBackend: newBackend("cart", s.TryTimeout, m, time.Now),
 		authBackend: newBackend("auth", s.TryTimeout, m, time.Now),

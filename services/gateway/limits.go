@@ -111,14 +111,7 @@ func (b *buckets[K]) count(w *answer, key K) error {
 		return nil
 	}
 	left, ok := b.take(key, time.Now())
-	var text [128]byte
-	line := text[:0]
-	if before := w.Header().Get(rateLimit); before != "" {
-		line = append(append(line, before...), ", "...)
-	}
-	line = append(append(append(line, '"'), b.name...), `";r=`...)
-	line = append(strconv.AppendInt(line, int64(max(left, 0)), 10), ";t=1"...) // more is there within a second
-	w.set(rateLimit, string(line))
+	w.left(b.name, left)
 	if !ok {
 		b.refused.Inc()
 		return errRateLimited

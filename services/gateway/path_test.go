@@ -219,7 +219,7 @@ func adds(tb testing.TB, shoppers []*shopper, n int) {
 var crowds = []struct {
 	shoppers    int
 	allocations float64
-}{{1, 234}, {64, 136}}
+}{{1, 172}, {64, 60}}
 
 func crowdOf(tb testing.TB, n int) []*shopper {
 	addr := alone(tb)

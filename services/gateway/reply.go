@@ -128,10 +128,16 @@ func replyEmpty(w *answer, status int) error {
 	return nil
 }
 
+// shortBody is the length, in bytes, up to which net/http tells by itself how
+// long a body is, for less than a header of ours costs.
+const shortBody = 2048
+
 // send is the one writer of answers with a body.
 func send(w *answer, status int, contentType string, body []byte) {
 	w.set("Content-Type", contentType)
-	w.set("Content-Length", strconv.Itoa(len(body)))
+	if len(body) > shortBody {
+		w.set("Content-Length", strconv.Itoa(len(body)))
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone needs no answer
 }
@@ -193,6 +199,8 @@ type answer struct {
 	end    time.Time  // of the time that admit gave it
 	values [12]string // see set
 	used   int
+	rates  []byte // see left
+	room   [64]byte
 }
 
 // set sets a header. Its value stays here: by itself it would be an allocation,
@@ -213,16 +221,31 @@ func (a *answer) set(name, value string) {
 	a.used++
 }
 
+// left says with the answer how many requests of a limit are left; there are more
+// within a second.
+func (a *answer) left(limit string, requests int) {
+	if a.rates == nil {
+		a.rates = a.room[:0]
+	} else {
+		a.rates = append(a.rates, ", "...)
+	}
+	a.rates = append(append(append(a.rates, '"'), limit...), `";r=`...)
+	a.rates = append(strconv.AppendInt(a.rates, int64(max(requests, 0)), 10), ";t=1"...)
+}
+
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
+		if a.rates != nil {
+			a.set(rateLimit, string(a.rates))
+		}
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(b []byte) (int, error) {
 	if a.status == 0 {
-		a.status = http.StatusOK
+		a.WriteHeader(http.StatusOK)
 	}
 	return a.ResponseWriter.Write(b)
 }

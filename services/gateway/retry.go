@@ -112,7 +112,8 @@ func once[Req, Resp any](ctx context.Context, end time.Time, b *backend, method 
 	var header metadata.MD
 	// A first try fails at once when no replica can be reached; the budget then
 	// bounds how many wait for one to come back.
-	resp, err := method(ctx, req, grpc.Header(&header), grpc.WaitForReady(try > 1))
+	opts := append(make([]grpc.CallOption, 0, 3), grpc.Header(&header), grpc.WaitForReady(try > 1)) // and room for one more
+	resp, err := method(ctx, req, opts...)
 	return resp, rpc.ServedBy(header), err
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -44,14 +45,32 @@ func TestNotReadyWithoutCart(t *testing.T) {
 	s.client(t).want(503, "starting", "GET", "/readyz", "")
 }
 
+// TestContentLength: short or long, an answer tells its length, to a HEAD as well,
+// and is not sent in chunks.
+func TestContentLength(t *testing.T) {
+	s := newShop(t)
+	_, addr := s.listen(t, nil)
+	for _, transport := range []func(*http.Transport){nil, h2c} {
+		c := s.remote(t, addr, transport)
+		for path, least := range map[string]int{"/v1/cart": 10, "/openapi.json": shortBody + 1, "/nowhere": 10} {
+			whole, head := c.do("GET", path, ""), c.do("HEAD", path, "")
+			length := strconv.Itoa(len(whole.body))
+			if len(whole.body) < least || head.status != whole.status || len(head.body) != 0 || whole.Get("Content-Length") != length || head.Get("Content-Length") != length {
+				t.Errorf("%s: HEAD answers %d with Content-Length %q, GET %d with %q and %s bytes", path, head.status, head.Get("Content-Length"), whole.status, whole.Get("Content-Length"), length)
+			}
+		}
+	}
+}
+
+func h2c(tr *http.Transport) {
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetUnencryptedHTTP2(true)
+}
+
 // Requests that are under way when the server stops finish, and every answer
 // since Drain tells the client to go elsewhere; new requests are served until
 // Stop.
 func TestDrain(t *testing.T) {
-	h2c := func(tr *http.Transport) {
-		tr.Protocols = new(http.Protocols)
-		tr.Protocols.SetUnencryptedHTTP2(true)
-	}
 	for name, transport := range map[string]func(*http.Transport){"HTTP/1.1": nil, "HTTP/2": h2c} {
 		t.Run(name, func(t *testing.T) {
 			s := newShop(t)

@@ -37,9 +37,10 @@ type callKey struct{}
 type logical struct {
 	context.Context
 	mu       sync.Mutex
-	replicas []balancer.SubConn // that its tries went to
-	of       []*logical         // those that are made together in it; none of a plain one
-	among    int                // how many replicas there were for the last try
+	replicas []balancer.SubConn  // that its tries went to
+	first    [1]balancer.SubConn // where replicas begins: most calls have one try
+	of       []*logical          // those that are made together in it; none of a plain one
+	among    int                 // how many replicas there were for the last try
 }
 
 func (c *logical) Value(key any) any {
@@ -253,6 +254,9 @@ func (c *logical) joint() bool { return c != nil && c.of != nil }
 
 func (c *logical) add(conn balancer.SubConn, among int) {
 	c.mu.Lock()
+	if c.replicas == nil {
+		c.replicas = c.first[:0]
+	}
 	c.replicas, c.among = append(c.replicas, conn), among
 	c.mu.Unlock()
 	for _, one := range c.of {

@@ -2,6 +2,7 @@ package ticket
 
 import (
 	"context"
+	"iter"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -13,7 +14,8 @@ const name = "ticket"
 // carrying is a context with inside tickets.
 type carrying struct {
 	context.Context
-	tickets []string
+	first   string // most calls have one
+	further []string
 }
 
 type carryingKey struct{}
@@ -27,35 +29,39 @@ func (c *carrying) Value(key any) any {
 
 // With returns a context whose calls carry these inside tickets, over a connection
 // that has Attach among its interceptors. Empty ones are none.
-func With(ctx context.Context, tickets ...string) context.Context {
-	return &carrying{ctx, tickets}
+func With(ctx context.Context, first string, further ...string) context.Context {
+	return &carrying{ctx, first, further}
 }
 
 // Sent returns the first inside ticket that calls with ctx carry, "" for none.
 func Sent(ctx context.Context) string {
-	for _, t := range sent(ctx) {
-		if t != "" {
-			return t
-		}
+	for t := range sent(ctx) {
+		return t
 	}
 	return ""
 }
 
-func sent(ctx context.Context) []string {
-	c, ok := ctx.Value(carryingKey{}).(*carrying)
-	if !ok {
-		return nil
+// sent are those that are not empty.
+func sent(ctx context.Context) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		c, ok := ctx.Value(carryingKey{}).(*carrying)
+		if !ok || c.first != "" && !yield(c.first) {
+			return
+		}
+		for _, t := range c.further {
+			if t != "" && !yield(t) {
+				return
+			}
+		}
 	}
-	return c.tickets
 }
 
 // Attach is the interceptor that has a call take its tickets along. What goes by
 // another way, in company, it does not see: metadata are dear.
 func Attach(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	for _, t := range sent(ctx) {
-		if t != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, name, t)
-		}
+	carried := ctx
+	for t := range sent(carried) {
+		ctx = metadata.AppendToOutgoingContext(ctx, name, t)
 	}
 	return invoke(ctx, method, req, reply, conn, opts...)
 }

@@ -112,9 +112,12 @@ func retriedWhole(ctx context.Context, method string, req, reply any, conn *grpc
 
 // failedWhole has one error for a batch: that of the first operation that has one.
 func failedWhole(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	err := invoke(ctx, method, req, reply, conn, opts...)
-	batch, ok := reply.(*cartv1.BatchResponse)
-	if err != nil || !ok {
+	if path.Base(method) != "Batch" {
+		return invoke(ctx, method, req, reply, conn, opts...)
+	}
+	var batch cartv1.BatchResponse
+	err := invoke(ctx, method, req, &batch, conn, opts...)
+	if err != nil {
 		return err
 	}
 	for _, o := range batch.GetOutcomes() {
@@ -122,5 +125,9 @@ func failedWhole(ctx context.Context, method string, req, reply any, conn *grpc.
 			return fault.FromCode(codes.Code(f.GetCode()), f.GetReason(), f.GetMessage())
 		}
 	}
-	return nil
+	message, err := proto.Marshal(&batch)
+	if err != nil {
+		return err
+	}
+	return reply.(interface{ DecodeWire(message string) error }).DecodeWire(string(message))
 }
