@@ -16,14 +16,16 @@ func FuzzHash(f *testing.F) {
 	f.Add("mug", "1.5", "@g", "t")
 	f.Add("@p", "x", "@v", "18446744073709551616")
 	f.Fuzz(func(t *testing.T, field1, value1, field2, value2 string) {
-		h := hash{fields: map[string]string{field1: value1, field2: value2}, expires: int64(len(value1)) - 3}
+		h := hash{expires: int64(len(value1)) - 3}
+		h.put(field1, value1)
+		h.put(field2, value2)
 		c, err := h.cart()
 		if err != nil {
 			return
 		}
 		for _, l := range c.Lines {
 			if strings.HasPrefix(l.SKU, "@") || l.Quantity == 0 {
-				t.Errorf("line %+v of %v", l, h.fields)
+				t.Errorf("line %+v of %+v", l, h)
 			}
 		}
 		_, _ = h.merging(), h.moved()
@@ -31,15 +33,24 @@ func FuzzHash(f *testing.F) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	f.Add("o", "3", int64(1), "mug-01", "2", 10)
-	f.Add("", "x", int64(0), "", "", 8)
-	f.Add("r", "0", int64(7), "@v", "9", 3)
-	f.Fuzz(func(t *testing.T, outcome, ledTo string, n int64, field, value string, length int) {
-		whole := []any{outcome, ledTo, n, value, field, value, field, n, field, value, nil, n}
-		raw := whole[:min(max(length, 0), len(whole))]
+	f.Add("o 3 0 3 abcdefgh   1796340282073 mug-01 2 hat 0")
+	f.Add("o 3 1 4 abcdefgh 1 h -1 @v 4 @ ")
+	f.Add("r 0 0 0    -2 ")
+	f.Add("q 0 0 0 0 0 0 0")
+	f.Fuzz(func(t *testing.T, raw string) {
 		a, err := parseAnswer(raw)
-		if err == nil && (len(raw) < 8 || a.outcome != outcome || a.replayed != (n == 1)) {
-			t.Errorf("%v was read as %+v", raw, a)
+		if err != nil {
+			return
+		}
+		head := strings.SplitN(raw, " ", 9)
+		if len(head) < 9 || a.outcome != head[0] || a.replayed != (head[2] == "1") || a.hash.guest != head[6] || len(a.hash.intents) > 0 {
+			t.Errorf("%q was read as %+v", raw, a)
+		}
+		c, err := a.hash.cart()
+		for _, l := range c.Lines {
+			if err != nil || strings.HasPrefix(l.SKU, "@") || l.Quantity == 0 {
+				t.Errorf("line %+v of %q", l, raw)
+			}
 		}
 	})
 }

@@ -12,26 +12,58 @@ import (
 	"coatcheck/chassis/redisconn"
 )
 
-// hash is a cart's fields as Redis answers them.
+// hash is a cart as Redis has it.
 type hash struct {
-	fields  map[string]string
-	expires int64 // Unix milliseconds; not positive: none
+	version cart.Version
+	lines   []cart.Line // in no order
+	pending bool        // whether merges into it are under way
+	guest   string      // guest state; of what change.lua answers its first letter alone
+	intents []intent    // none of what change.lua answers
+	expires int64       // Unix milliseconds; not positive: none
+	broken  error       // what in it is not a cart's; merges and erasing have no need of that
+}
+
+// intent is a field @m… and its value.
+type intent struct{ field, value string }
+
+// put reads a field.
+func (h *hash) put(field, value string) {
+	var err error
+	switch {
+	case !strings.HasPrefix(field, "@"):
+		line := cart.Line{SKU: field}
+		if line.Quantity, err = strconv.ParseInt(value, 10, 64); err != nil {
+			h.broken = fmt.Errorf("line %s has quantity %q", field, value)
+		} else if line.Quantity != 0 { // a named line that is not in the cart is answered as 0
+			h.lines = append(h.lines, line)
+		}
+	case field == "@v" && value != "":
+		if h.version.Number, err = strconv.ParseUint(value, 10, 64); err != nil {
+			h.broken = fmt.Errorf("cart has version %q", value)
+		}
+	case field == "@i":
+		h.version.Incarnation = value
+	case field == "@p":
+		h.pending = value != ""
+	case field == "@g":
+		h.guest = value
+	case strings.HasPrefix(field, "@m"):
+		h.intents = append(h.intents, intent{field, value})
+	}
 }
 
 // merging reports whether a merge with this cart may have to be completed.
 func (h hash) merging() bool {
-	return h.fields["@p"] != "" || strings.HasPrefix(h.fields["@g"], "h") || strings.HasPrefix(h.fields["@g"], "s")
+	return h.pending || strings.HasPrefix(h.guest, "h") || strings.HasPrefix(h.guest, "s")
 }
 
 // moved reports whether the guest's cart is sealed or a tombstone.
-func (h hash) moved() bool {
-	return strings.HasPrefix(h.fields["@g"], "s") || h.fields["@g"] == "t"
-}
+func (h hash) moved() bool { return strings.HasPrefix(h.guest, "s") || h.guest == "t" }
 
 // refusal is why the cart answers nothing: it has moved, or it is closed.
 func (h hash) refusal() error {
 	switch {
-	case h.fields["@g"] == "e":
+	case h.guest == "e":
 		return cart.ErrClosed
 	case h.moved():
 		return cart.ErrMoved
@@ -40,33 +72,17 @@ func (h hash) refusal() error {
 }
 
 func (h hash) cart() (cart.Cart, error) {
-	var c cart.Cart
-	if v := h.fields["@v"]; v != "" {
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			return c, fmt.Errorf("cart has version %q", v)
-		}
-		c.Version = cart.Version{Incarnation: h.fields["@i"], Number: n}
+	if h.broken != nil {
+		return cart.Cart{}, h.broken
+	}
+	c := cart.Cart{Version: h.version}
+	if len(h.lines) > 0 {
+		c.Lines = h.lines
+		cart.SortLines(c.Lines)
 	}
 	if h.expires > 0 {
 		c.Expires = time.UnixMilli(h.expires).UTC()
 	}
-	for field, value := range h.fields {
-		if strings.HasPrefix(field, "@") {
-			continue
-		}
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return c, fmt.Errorf("line %s has quantity %q", field, value)
-		}
-		if n != 0 { // a named line that is not in the cart is answered as 0
-			if c.Lines == nil {
-				c.Lines = make([]cart.Line, 0, len(h.fields))
-			}
-			c.Lines = append(c.Lines, cart.Line{SKU: field, Quantity: n})
-		}
-	}
-	cart.SortLines(c.Lines)
 	return c, nil
 }
 
@@ -80,7 +96,7 @@ type answer struct {
 
 // answerOf is what a run of change.lua answered.
 func answerOf(run *redis.Cmd) (answer, error) {
-	raw, err := run.Slice()
+	raw, err := run.Text()
 	if err != nil {
 		return answer{}, redisconn.Unavailable(err)
 	}
@@ -114,27 +130,37 @@ func (a answer) result() (cart.Result, error) {
 	return cart.Result{Cart: now, Version: a.ledTo, Replayed: a.replayed}, nil
 }
 
-func parseAnswer(raw []any) (answer, error) {
-	const head = 8
-	if len(raw) < head || len(raw)%2 != 0 {
-		return answer{}, fmt.Errorf("change script answered %d values", len(raw))
-	}
-	ledTo, err := strconv.ParseUint(text(raw[1]), 10, 64)
-	if err != nil {
-		return answer{}, fmt.Errorf("change script answered version %q", text(raw[1]))
-	}
-	a := answer{outcome: text(raw[0]), ledTo: ledTo, replayed: number(raw[2]) == 1,
-		hash: hash{fields: make(map[string]string, (len(raw)-head)/2), expires: number(raw[7])}}
-	for i := head; i < len(raw); i += 2 {
-		a.hash.fields[text(raw[i])] = text(raw[i+1])
-	}
-	for i, field := range []string{3: "@p", 4: "@g", 5: "@v", 6: "@i"} {
-		if value := text(raw[i]); field != "" && value != a.hash.fields[field] {
-			a.hash.fields[field] = value
+func parseAnswer(raw string) (answer, error) {
+	var head [8]string
+	for i := range head {
+		var ok bool
+		if head[i], raw, ok = strings.Cut(raw, " "); !ok {
+			return answer{}, fmt.Errorf("change script answered %d values", i+1)
 		}
 	}
-	if a.hash.fields["@i"] == "" {
-		a.hash.fields["@v"] = "" // an absent cart
+	a := answer{outcome: head[0], replayed: head[2] == "1", hash: hash{guest: head[6]}}
+	a.hash.put("@i", head[4])
+	a.hash.put("@p", head[5])
+	if head[4] != "" { // else there is no cart
+		a.hash.put("@v", head[3])
+	}
+	var err error
+	if a.ledTo, err = strconv.ParseUint(head[1], 10, 64); err != nil {
+		return answer{}, fmt.Errorf("change script answered version %q", head[1])
+	}
+	if a.hash.expires, err = strconv.ParseInt(head[7], 10, 64); err != nil {
+		return answer{}, fmt.Errorf("change script answered expiry %q", head[7])
+	}
+	if n := strings.Count(raw, " "); n > 0 {
+		a.hash.lines = make([]cart.Line, 0, n/2+1)
+	}
+	for raw != "" {
+		var field, value string
+		field, raw, _ = strings.Cut(raw, " ")
+		value, raw, _ = strings.Cut(raw, " ")
+		if !strings.HasPrefix(field, "@") {
+			a.hash.put(field, value)
+		}
 	}
 	return a, nil
 }

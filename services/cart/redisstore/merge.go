@@ -147,21 +147,18 @@ func (s *Store) apply(ctx context.Context, m merge, lines []any) error {
 	return s.do(ctx, applyScript, m.user, args...)
 }
 
-// completeMerges completes the merges that a cart shows traces of.
-func (s *Store) completeMerges(ctx context.Context, owner cart.Owner, h hash) error {
-	if owner.Guest() {
-		return s.completeGuest(ctx, owner, h.fields["@g"])
-	}
-	// A minimal answer to a change does not show the intents.
+// completeMerges completes the merges that a cart showed traces of.
+func (s *Store) completeMerges(ctx context.Context, owner cart.Owner) error {
+	// What change.lua answers shows no merge ids, and either may be stale.
 	h, err := s.read(ctx, owner)
-	if err != nil {
+	if err != nil || !h.merging() {
 		return err
 	}
-	for field, value := range h.fields {
-		if !strings.HasPrefix(field, "@m") {
-			continue
-		}
-		m, err := parseIntent(owner, field, value)
+	if owner.Guest() {
+		return s.completeGuest(ctx, owner, h.guest)
+	}
+	for _, i := range h.intents {
+		m, err := parseIntent(owner, i.field, i.value)
 		if err != nil {
 			return err
 		}

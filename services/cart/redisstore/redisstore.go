@@ -146,7 +146,7 @@ func (s *Store) Get(ctx context.Context, owner cart.Owner) (cart.Cart, error) {
 		return cart.Cart{}, err
 	}
 	if h.merging() {
-		if err := s.completeMerges(ctx, owner, h); err != nil {
+		if err := s.completeMerges(ctx, owner); err != nil {
 			return cart.Cart{}, err
 		}
 		if h, err = s.read(ctx, owner); err != nil {
@@ -189,7 +189,14 @@ func (r reading) hash() (hash, error) {
 		}
 	}
 	// The command answers a time as a duration since 1970.
-	return hash{fields: r.fields.Val(), expires: r.expiry.Val().Milliseconds()}, nil
+	h := hash{expires: r.expiry.Val().Milliseconds()}
+	if n := len(r.fields.Val()); n > 0 {
+		h.lines = make([]cart.Line, 0, n)
+	}
+	for field, value := range r.fields.Val() {
+		h.put(field, value)
+	}
+	return h, nil
 }
 
 // changing is what change.lua is run with.
@@ -221,7 +228,7 @@ func (s *Store) Change(ctx context.Context, owner cart.Owner, c cart.Change) (ca
 	}
 	merged := a.hash.merging()
 	if merged {
-		if err := s.completeMerges(ctx, owner, a.hash); err != nil {
+		if err := s.completeMerges(ctx, owner); err != nil {
 			return cart.Result{}, err
 		}
 	}
@@ -303,7 +310,7 @@ func (s *Store) Erase(ctx context.Context, owner cart.Owner) error {
 			return err
 		}
 		if h.merging() {
-			if err := s.completeMerges(ctx, owner, h); err != nil {
+			if err := s.completeMerges(ctx, owner); err != nil {
 				return err
 			}
 		}

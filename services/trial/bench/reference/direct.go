@@ -38,24 +38,29 @@ func (d *Direct) Add(ctx context.Context, c Change) (any, error) {
 		args = append(args, l.SKU, l.Quantity)
 	}
 	key := "cart:{" + c.Owner + "}"
-	raw, err := d.script.Run(ctx, d.rdb, []string{key, key + ":op:" + operation(c.Key)}, args...).Slice()
+	raw, err := d.script.Run(ctx, d.rdb, []string{key, key + ":op:" + operation(c.Key)}, args...).Text()
 	if err != nil {
 		return nil, err
 	}
-	const head = 8 // what the script answers before the fields
-	if len(raw) < head {
-		return nil, fmt.Errorf("the script answers %d values", len(raw))
+	const head = 8 // what the script answers before the lines
+	parts := strings.Split(raw, " ")
+	if len(parts) <= head {
+		return nil, fmt.Errorf("the script answers %d values", len(parts))
 	}
-	if outcome, _ := raw[0].(string); outcome != "o" {
-		return nil, fmt.Errorf("%w: %q", errRefused, outcome)
+	if parts[0] != "o" {
+		return nil, fmt.Errorf("%w: %q", errRefused, parts[0])
 	}
-	fields := make(map[string]string, len(raw)/2)
-	for i := head; i+1 < len(raw); i += 2 {
-		field, _ := raw[i].(string)
-		fields[field], _ = raw[i+1].(string)
+	fields := make(map[string]string, len(parts)/2)
+	for i := head; i+1 < len(parts); i += 2 {
+		if !strings.HasPrefix(parts[i], "@") {
+			fields[parts[i]] = parts[i+1]
+		}
 	}
-	fields["@v"], _ = raw[1].(string)
-	expires, _ := raw[7].(int64)
+	fields["@v"] = parts[1]
+	expires, err := strconv.ParseInt(parts[7], 10, 64)
+	if err != nil {
+		return nil, err
+	}
 	return d.cart(fields, expires, c.Minimal)
 }
 
