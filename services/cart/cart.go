@@ -8,8 +8,6 @@
 package cart
 
 import (
-	"cmp"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -86,7 +84,7 @@ func (c Cart) Quantity(sku string) int64 {
 
 // SortLines puts lines in the order in which carts show them.
 func SortLines(lines []Line) {
-	slices.SortFunc(lines, func(a, b Line) int { return cmp.Compare(a.SKU, b.SKU) })
+	slices.SortFunc(lines, func(a, b Line) int { return strings.Compare(a.SKU, b.SKU) })
 }
 
 // Limits bind adds and sets, never merges.
@@ -128,7 +126,7 @@ type Change struct {
 // Fingerprint is 8 bytes that differ for another request under the same key
 // (but for chance): a keyed hash of all that decides what the change does.
 // It leaves out how it is to be answered.
-func (c Change) Fingerprint() []byte {
+func (c Change) Fingerprint() [8]byte {
 	lines := c.Lines
 	if len(lines) > 1 {
 		lines = slices.Clone(lines)
@@ -138,9 +136,9 @@ func (c Change) Fingerprint() []byte {
 }
 
 // CheckoutFingerprint is Fingerprint for a checkout.
-func (o Operation) CheckoutFingerprint() []byte { return o.fingerprint('o', nil) }
+func (o Operation) CheckoutFingerprint() [8]byte { return o.fingerprint('o', nil) }
 
-func (o Operation) fingerprint(kind byte, lines []Line) []byte {
+func (o Operation) fingerprint(kind byte, lines []Line) [8]byte {
 	all := append(make([]byte, 0, 128), kind) // room for what most ask for
 	for _, l := range lines {
 		all = append(append(all, l.SKU...), 0)
@@ -153,9 +151,25 @@ func (o Operation) fingerprint(kind byte, lines []Line) []byte {
 			all = binary.BigEndian.AppendUint64(all, v.Number)
 		}
 	}
-	mac := hmac.New(sha256.New, []byte(o.Key))
-	mac.Write(all)
-	return mac.Sum(all[:0])[:8]
+	return keyedHash(o.Key, all)
+}
+
+// keyedHash begins HMAC-SHA256 of the text, as crypto/hmac has it: replicas of
+// other releases compare with it. That would allocate six times for each change.
+func keyedHash(key string, text []byte) [8]byte {
+	var inner, outer [sha256.BlockSize]byte
+	if len(key) > len(inner) {
+		sum := sha256.Sum256([]byte(key))
+		copy(inner[:], sum[:])
+	} else {
+		copy(inner[:], key)
+	}
+	for i, b := range inner {
+		inner[i], outer[i] = b^0x36, b^0x5c
+	}
+	sum := sha256.Sum256(append(append(make([]byte, 0, 256), inner[:]...), text...))
+	sum = sha256.Sum256(append(append(make([]byte, 0, 2*sha256.BlockSize), outer[:]...), sum[:]...))
+	return [8]byte(sum[:8])
 }
 
 // Result is what a change led to.

@@ -5,7 +5,6 @@
 package mapstore
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -52,7 +51,7 @@ type owned struct {
 
 // record is what is remembered of an operation.
 type record struct {
-	fingerprint []byte
+	fingerprint [8]byte
 	err         error
 	version     uint64
 	order       string
@@ -132,7 +131,7 @@ func (s *Store) Change(_ context.Context, owner cart.Owner, c cart.Change) (cart
 	o := s.of(owner)
 	r, replayed := o.done[c.Key]
 	switch {
-	case replayed && !bytes.Equal(r.fingerprint, c.Fingerprint()):
+	case replayed && r.fingerprint != c.Fingerprint():
 		return cart.Result{}, cart.ErrKeyReused
 	case replayed:
 	case s.refusal(o) != nil:
@@ -196,7 +195,7 @@ func (s *Store) Checkout(_ context.Context, owner cart.Owner, op cart.Operation,
 	defer s.mu.Unlock()
 	o := s.of(owner)
 	if r, replayed := o.done[op.Key]; replayed {
-		if !bytes.Equal(r.fingerprint, op.CheckoutFingerprint()) {
+		if r.fingerprint != op.CheckoutFingerprint() {
 			return cart.Order{}, false, cart.ErrKeyReused
 		}
 		if r.err != nil {

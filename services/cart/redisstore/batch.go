@@ -91,35 +91,38 @@ func (s *Store) batch(ctx context.Context, steps []*cart.Step) {
 // sending is the commands of one step: a reading, or a run of the script.
 type sending struct {
 	reading
-	run  *redis.Cmd
-	keys []string
-	args []any
+	run *redis.StringCmd
 }
 
 func (s *Store) queue(ctx context.Context, p redis.Pipeliner, step *cart.Step) sending {
 	if step.Change == nil {
 		return sending{reading: queueReading(ctx, p, step.Owner)}
 	}
-	keys, args := s.changing(step.Owner, *step.Change)
-	return sending{run: changeScript.EvalSha(ctx, p, keys, args...), keys: keys, args: args}
+	run := s.changing(ctx, step.Owner, *step.Change)
+	_ = p.Process(ctx, run)
+	return sending{run: run}
 }
 
 // sendAgain is for a server that has lost the script, or never had it: the changes
 // that it did not make are sent once more, in their order and with the script,
 // and with them what came after one of them for the same cart.
 func (s *Store) sendAgain(ctx context.Context, steps []*cart.Step, sent []sending) {
-	pipe := s.rdb.Pipeline()
-	missed := map[cart.Owner]bool{}
+	var pipe redis.Pipeliner
+	var missed map[cart.Owner]bool
 	for i, step := range steps {
 		switch run := sent[i].run; {
 		case run == nil && missed[step.Owner]:
 			sent[i] = s.queue(ctx, pipe, step)
-		case run != nil && run.Err() != nil && redis.HasErrorPrefix(run.Err(), "NOSCRIPT"):
+		case run != nil && lost(run):
+			if missed == nil {
+				pipe, missed = s.rdb.Pipeline(), map[cart.Owner]bool{}
+			}
 			missed[step.Owner] = true
-			sent[i].run = changeScript.Eval(ctx, pipe, sent[i].keys, sent[i].args...)
+			sent[i].run = withText(ctx, run)
+			_ = pipe.Process(ctx, sent[i].run)
 		}
 	}
-	if pipe.Len() > 0 {
+	if missed != nil {
 		_, _ = pipe.Exec(ctx)
 	}
 }

@@ -32,7 +32,7 @@ func changes(t testing.TB) func() {
 func TestAllocationsOfAChange(t *testing.T) {
 	got := testing.AllocsPerRun(500, changes(t))
 	t.Logf("a change takes %v allocations", got)
-	if got > 33 {
+	if got > 15 {
 		t.Errorf("a change takes %v allocations", got)
 	}
 }
@@ -66,7 +66,7 @@ func TestAllocationsInABatch(t *testing.T) {
 	const n = 32
 	got := testing.AllocsPerRun(100, many(t, n)) / n
 	t.Logf("a change in a batch takes %.1f allocations", got)
-	if got > 33 {
+	if got > 15 {
 		t.Errorf("a change in a batch takes %.1f allocations", got)
 	}
 }

@@ -6,10 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"coatcheck/cart"
-	"coatcheck/chassis/redisconn"
 )
 
 // hash is a cart as Redis has it.
@@ -92,15 +89,6 @@ type answer struct {
 	ledTo    uint64
 	replayed bool
 	hash     hash
-}
-
-// answerOf is what a run of change.lua answered.
-func answerOf(run *redis.Cmd) (answer, error) {
-	raw, err := run.Text()
-	if err != nil {
-		return answer{}, redisconn.Unavailable(err)
-	}
-	return parseAnswer(raw)
 }
 
 // result is what the change came to, but for the merges that are to be completed.

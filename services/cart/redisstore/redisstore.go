@@ -24,14 +24,9 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -83,12 +78,6 @@ type Store struct {
 	Settings
 }
 
-// constants are arguments of change.lua that no call changes: made for each, they
-// would be an allocation each.
-type constants struct{ window, guestLife, userLife, quantity, lines any }
-
-var fullForm, linesForm any = "f", "l"
-
 var (
 	_ cart.BatchStore = (*Store)(nil)
 	_ cart.Eraser     = (*Store)(nil)
@@ -102,41 +91,11 @@ func New(rdb redis.UniversalClient, s Settings) *Store {
 	}}
 }
 
-func cartKey(o cart.Owner) string               { return "cart:{" + string(o) + "}" }
-func orderKey(o cart.Owner, id string) string   { return "order:{" + string(o) + "}:" + id }
-func ordersKey(o cart.Owner) string             { return "orders:{" + string(o) + "}" }
-func recordKey(o cart.Owner, key string) string { return recordIn(cartKey(o), key) }
-
-func recordIn(cartKey, key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return cartKey + ":op:" + string(sum[:16])
-}
-
 func (s *Store) life(o cart.Owner) int64 {
 	if o.Guest() {
 		return s.GuestCartLife.Milliseconds()
 	}
 	return s.UserCartLife.Milliseconds()
-}
-
-// newIncarnation returns 48 random bits in 8 characters.
-func newIncarnation() string {
-	var b [6]byte
-	_, _ = rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// condition is a list of versions as the scripts search it.
-func condition(op cart.Operation) string {
-	if !op.Conditional {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteByte(',')
-	for _, v := range op.Versions {
-		b.WriteString(v.Incarnation + "." + strconv.FormatUint(v.Number, 10) + ",")
-	}
-	return b.String()
 }
 
 // Get is part of cart.Store.
@@ -199,30 +158,9 @@ func (r reading) hash() (hash, error) {
 	return h, nil
 }
 
-// changing is what change.lua is run with.
-func (s *Store) changing(owner cart.Owner, c cart.Change) (keys []string, args []any) {
-	form := fullForm
-	if c.Minimal {
-		form = linesForm
-	}
-	life := s.constant.userLife
-	if owner.Guest() {
-		life = s.constant.guestLife
-	}
-	args = make([]any, 0, 9+2*len(c.Lines))
-	args = append(args, string(c.Kind), c.Fingerprint(), s.constant.window, life, newIncarnation(),
-		condition(c.Operation), s.constant.quantity, s.constant.lines, form)
-	for _, l := range c.Lines {
-		args = append(args, l.SKU, l.Quantity)
-	}
-	key := cartKey(owner)
-	return []string{key, recordIn(key, c.Key)}, args
-}
-
 // Change is part of cart.Store.
 func (s *Store) Change(ctx context.Context, owner cart.Owner, c cart.Change) (cart.Result, error) {
-	keys, args := s.changing(owner, c)
-	a, err := answerOf(changeScript.Run(ctx, s.rdb, keys, args...))
+	a, err := s.change(ctx, owner, c)
 	if err != nil {
 		return cart.Result{}, err
 	}
@@ -271,9 +209,10 @@ func (s *Store) Checkout(ctx context.Context, owner cart.Owner, op cart.Operatio
 			}
 		}
 	}
+	fingerprint := op.CheckoutFingerprint()
 	raw, err := checkoutScript.Run(ctx, s.rdb,
 		[]string{cartKey(owner), recordKey(owner, op.Key), orderKey(owner, order.ID), ordersKey(owner)},
-		op.CheckoutFingerprint(), s.Window.Milliseconds(), s.life(owner), s.OrderLife.Milliseconds(),
+		fingerprint[:], s.Window.Milliseconds(), s.life(owner), s.OrderLife.Milliseconds(),
 		condition(named), order.ID, payload, s.oldestOrder()).Slice()
 	if err != nil {
 		return cart.Order{}, false, redisconn.Unavailable(err)
