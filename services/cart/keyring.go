@@ -3,7 +3,6 @@ package cart
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -43,7 +42,7 @@ type Keyring struct {
 	auth authv1.AuthServiceClient
 	now  func() time.Time
 	held atomic.Pointer[heldKeys]
-	seen *lru.Cache[[sha256.Size]byte, ticket.Inside]
+	seen *lru.Cache[string, ticket.Inside] // by the whole ticket, so that none passes for another
 
 	fetching sync.Mutex
 	asked    time.Time // when auth was last asked for keys
@@ -57,7 +56,7 @@ type heldKeys struct {
 
 // NewKeyring returns one without keys; it asks for them when they are wanted.
 func NewKeyring(auth authv1.AuthServiceClient, now func() time.Time) *Keyring {
-	seen, _ := lru.New[[sha256.Size]byte, ticket.Inside](maxTickets) // fails for sizes below 1
+	seen, _ := lru.New[string, ticket.Inside](maxTickets) // fails for sizes below 1
 	k := &Keyring{auth: auth, now: now, seen: seen}
 	k.held.Store(&heldKeys{})
 	return k
@@ -177,14 +176,13 @@ func (k *Keyring) verify(t string) (ticket.Inside, bool) {
 	if len(t) > ticket.MaxLength {
 		return ticket.Inside{}, false
 	}
-	hash := sha256.Sum256([]byte(t))
-	if in, ok := k.seen.Get(hash); ok && in.Good(k.now()) {
+	if in, ok := k.seen.Get(t); ok && in.Good(k.now()) {
 		return in, true
 	}
 	held := k.held.Load()
 	in, ok := held.keys.VerifyInside(t, held.issuer, audience, k.now())
 	if ok {
-		k.seen.Add(hash, in)
+		k.seen.Add(t, in)
 	}
 	return in, ok
 }
