@@ -61,7 +61,7 @@ func TestAllocationsOfAnOperation(t *testing.T) {
 	const n = 32
 	got := testing.AllocsPerRun(100, batches(t, n)) / n
 	t.Logf("an operation takes %.1f allocations", got)
-	if got > 21 {
+	if got > 9 {
 		t.Errorf("an operation takes %.1f allocations", got)
 	}
 }

@@ -120,17 +120,21 @@ func (c *Catalogue) Price(lines []Line) ([]Item, Money) {
 	items := make([]Item, len(lines))
 	total := Money{Currency: c.Currency}
 	for i, l := range lines {
-		p, ok := c.bySKU[l.SKU]
-		if !ok {
-			p = Product{SKU: l.SKU, Name: l.SKU, UnitPrice: Money{0, c.Currency}}
-		}
-		items[i] = Item{
-			SKU: l.SKU, Name: p.Name, Quantity: l.Quantity, UnitPrice: p.UnitPrice,
-			LineTotal: Money{p.UnitPrice.Amount * l.Quantity, c.Currency}, Unavailable: !ok,
-		}
+		items[i] = c.item(l)
 		total.Amount += items[i].LineTotal.Amount
 	}
 	return items, total
+}
+
+func (c *Catalogue) item(l Line) Item {
+	p, ok := c.bySKU[l.SKU]
+	if !ok {
+		p = Product{SKU: l.SKU, Name: l.SKU, UnitPrice: Money{0, c.Currency}}
+	}
+	return Item{
+		SKU: l.SKU, Name: p.Name, Quantity: l.Quantity, UnitPrice: p.UnitPrice,
+		LineTotal: Money{p.UnitPrice.Amount * l.Quantity, c.Currency}, Unavailable: !ok,
+	}
 }
 
 // Order makes an order of a cart.

@@ -252,8 +252,11 @@ func (s *Server) lines(in []*cartv1.Line) ([]Line, error) {
 	if len(in) == 0 {
 		return nil, fault.New(fault.Invalid, "no_items", "Name at least one item to add.")
 	}
-	at := make(map[string]int, len(in))
 	out := make([]Line, 0, len(in))
+	var at map[string]int
+	if len(in) > 1 {
+		at = make(map[string]int, len(in))
+	}
 	for _, l := range in {
 		line := Line{SKU: l.GetSku(), Quantity: l.GetQuantity()}
 		if err := s.check(line, 1); err != nil {
@@ -261,7 +264,9 @@ func (s *Server) lines(in []*cartv1.Line) ([]Line, error) {
 		}
 		i, twice := at[line.SKU]
 		if !twice {
-			at[line.SKU] = len(out)
+			if at != nil {
+				at[line.SKU] = len(out)
+			}
 			out = append(out, line)
 			continue
 		}
@@ -316,36 +321,53 @@ const maxVersions = 32
 
 var errInvalidKey = fault.New(fault.Invalid, "invalid_idempotency_key", "An idempotency key is 1 to 128 visible ASCII characters.")
 
-// priced is the cart with names and prices; a minimal answer has no total.
+// priced is the cart with names and prices; a minimal answer has no total. Each
+// cart is answered so, hence few allocations.
 func (s *Server) priced(c Cart, minimal bool) *cartv1.Cart {
-	items, total := s.catalogue.Price(c.Lines)
-	out := &cartv1.Cart{
-		Version:           &cartv1.CartVersion{Incarnation: c.Version.Incarnation, Version: c.Version.Number},
-		Items:             itemsProto(items),
-		CatalogueRevision: s.catalogue.Revision,
-	}
+	all := &struct {
+		cart    cartv1.Cart
+		version cartv1.CartVersion
+		total   cartv1.Money
+		expires timestamppb.Timestamp
+	}{}
+	out := &all.cart
+	out.Version, out.CatalogueRevision = &all.version, s.catalogue.Revision
+	all.version.Incarnation, all.version.Version = c.Version.Incarnation, c.Version.Number
+	out.Items = itemsProto(len(c.Lines), func(i int) Item { return s.catalogue.item(c.Lines[i]) })
 	if !minimal {
-		out.Total = money(total)
+		out.Total = &all.total
+		out.Total.Currency = s.catalogue.Currency
+		for _, i := range out.Items {
+			out.Total.Amount += i.GetLineTotal().GetAmount()
+		}
 	}
 	if !c.Expires.IsZero() {
-		out.ExpiresAt = timestamppb.New(c.Expires)
+		out.ExpiresAt = &all.expires
+		all.expires.Seconds, all.expires.Nanos = c.Expires.Unix(), int32(c.Expires.Nanosecond())
 	}
 	return out
 }
 
-func itemsProto(items []Item) []*cartv1.Item {
-	out := make([]*cartv1.Item, len(items))
-	for i, item := range items {
-		out[i] = &cartv1.Item{
-			Sku: item.SKU, Name: item.Name, Quantity: item.Quantity,
-			UnitPrice: money(item.UnitPrice), LineTotal: money(item.LineTotal), Unavailable: item.Unavailable,
-		}
+func itemsProto(n int, item func(i int) Item) []*cartv1.Item {
+	out := make([]*cartv1.Item, n)
+	all := make([]struct {
+		item        cartv1.Item
+		price, line cartv1.Money
+	}, n)
+	for i := range all {
+		from, to := item(i), &all[i]
+		out[i] = &to.item
+		to.item.Sku, to.item.Name, to.item.Quantity, to.item.Unavailable = from.SKU, from.Name, from.Quantity, from.Unavailable
+		to.item.UnitPrice, to.item.LineTotal = &to.price, &to.line
+		to.price.Amount, to.price.Currency = from.UnitPrice.Amount, from.UnitPrice.Currency
+		to.line.Amount, to.line.Currency = from.LineTotal.Amount, from.LineTotal.Currency
 	}
 	return out
 }
 
 func orderProto(o Order) *cartv1.Order {
-	return &cartv1.Order{Id: o.ID, Items: itemsProto(o.Items), Total: money(o.Total), CreatedAt: timestamppb.New(o.Created)}
+	items := itemsProto(len(o.Items), func(i int) Item { return o.Items[i] })
+	return &cartv1.Order{Id: o.ID, Items: items, Total: money(o.Total), CreatedAt: timestamppb.New(o.Created)}
 }
 
 func money(m Money) *cartv1.Money {
