@@ -42,12 +42,12 @@ func many(t testing.TB, n int) func() {
 	store := open(redistest.Start(t, "--appendonly", "no").Client(t), time.Now)
 	lines := []cart.Line{{SKU: "mug-enamel-blue-0001", Quantity: 1}, {SKU: "mug-enamel-blue-0002", Quantity: 1}, {SKU: "mug-enamel-blue-0003", Quantity: 1}}
 	key := 0
-	batch := func(lines []cart.Line) {
+	batch := func(kind cart.Kind, lines ...cart.Line) {
 		steps := make([]*cart.Step, n)
 		for i := range steps {
 			key++
 			steps[i] = &cart.Step{Owner: cart.Owner(fmt.Sprintf("g_%022d", i)),
-				Change: &cart.Change{Operation: cart.Operation{Key: strconv.Itoa(key)}, Kind: cart.Add, Lines: lines}}
+				Change: &cart.Change{Operation: cart.Operation{Key: strconv.Itoa(key)}, Kind: kind, Lines: lines}}
 		}
 		store.Batch(t.Context(), steps)
 		for _, step := range steps {
@@ -56,8 +56,8 @@ func many(t testing.TB, n int) func() {
 			}
 		}
 	}
-	batch(lines)
-	return func() { batch(lines[:1]) }
+	batch(cart.Add, lines...)
+	return func() { batch(cart.Set, cart.Line{SKU: lines[0].SKU, Quantity: int64(1 + key/n%9)}) }
 }
 
 // TestAllocationsInABatch bounds the same for one of many changes that are made
