@@ -36,6 +36,15 @@ func change(t *testing.T, store storetest.Store, o cart.Owner, c cart.Change) {
 	}
 }
 
+// lines is an add of as many lines.
+func lines(n int) cart.Change {
+	many := cart.Change{Operation: storetest.NewOperation(), Kind: cart.Add}
+	for i := range n {
+		many.Lines = append(many.Lines, cart.Line{SKU: fmt.Sprintf("sku-%03d", i), Quantity: 1})
+	}
+	return many
+}
+
 func wantLines(t *testing.T, store storetest.Store, o cart.Owner, want string) {
 	t.Helper()
 	c, err := store.Get(t.Context(), o)
@@ -78,11 +87,16 @@ func TestHalfMerged(t *testing.T) {
 		b := newBackend(t)
 		store := b.Open(t)
 		_, user := halfMerged(t, b, store, 2)
-		many := cart.Change{Operation: storetest.NewOperation(), Kind: cart.Add}
-		for i := range storetest.MaxLines - 1 {
-			many.Lines = append(many.Lines, cart.Line{SKU: fmt.Sprintf("sku-%03d", i), Quantity: 1})
+		change(t, store, user, lines(storetest.MaxLines-1))
+	})
+	t.Run("a hold is no line", func(t *testing.T) {
+		b := newBackend(t)
+		store := b.Open(t)
+		guest, _ := halfMerged(t, b, store, 1)
+		change(t, store, guest, lines(storetest.MaxLines-1))
+		if _, err := store.Change(t.Context(), guest, storetest.AddOf("hat", 1)); !errors.Is(err, cart.ErrLineLimit) {
+			t.Errorf("one more than the limit: %v", err)
 		}
-		change(t, store, user, many)
 	})
 	t.Run("a checkout does not make a cart with an intent expire", func(t *testing.T) {
 		b := newBackend(t)
@@ -120,6 +134,21 @@ func TestHalfMerged(t *testing.T) {
 		change(t, store, guest, storetest.AddOf("scarf", 9))
 		wantLines(t, store, user, "[{hat 1}]")
 		wantLines(t, store, guest, "[{scarf 9}]")
+	})
+	t.Run("that a cart has moved is not remembered of an operation", func(t *testing.T) {
+		b := newBackend(t)
+		store := b.Open(t)
+		guest := storetest.NewOwner('g')
+		if err := store.Merge(t.Context(), guest, storetest.NewOwner('u')); err != nil {
+			t.Fatal(err)
+		}
+		c := storetest.AddOf("mug", 1)
+		if _, err := store.Change(t.Context(), guest, c); !errors.Is(err, cart.ErrMoved) {
+			t.Fatal(err)
+		}
+		if keys := server.Client(t).Keys(t.Context(), "*:op:*").Val(); len(keys) > 0 {
+			t.Errorf("there are the records %q", keys)
+		}
 	})
 	t.Run("whoever touches a sealed cart buries it", func(t *testing.T) {
 		b := newBackend(t)

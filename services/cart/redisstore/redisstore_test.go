@@ -100,6 +100,31 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestLineLimit: it is the same for whole and for minimal answers, and for carts
+// that start with the change.
+func TestLineLimit(t *testing.T) {
+	store := open(redistest.Start(t, user()...).ClientOf(t, "cart"), time.Now)
+	for _, minimal := range []bool{false, true} {
+		full := storetest.NewOwner('u')
+		for _, tt := range []struct {
+			owner cart.Owner
+			add   cart.Change
+			want  error
+		}{
+			{full, lines(storetest.MaxLines), nil},
+			{full, storetest.AddOf("hat", 1), cart.ErrLineLimit},
+			{full, storetest.SetOf("hat", 1), cart.ErrLineLimit},
+			{full, storetest.AddOf("sku-000", 1), nil},
+			{storetest.NewOwner('u'), lines(storetest.MaxLines + 1), cart.ErrLineLimit},
+		} {
+			tt.add.Minimal = minimal
+			if _, err := store.Change(t.Context(), tt.owner, tt.add); !errors.Is(err, tt.want) {
+				t.Errorf("%d lines, minimal %v: %v", len(tt.add.Lines), minimal, err)
+			}
+		}
+	}
+}
+
 // TestRules: a user with the rules can do nothing else.
 func TestRules(t *testing.T) {
 	rdb := redistest.Start(t, user()...).ClientOf(t, "cart")
