@@ -255,6 +255,23 @@ func TestStoppedServerOfACluster(t *testing.T) {
 	}
 }
 
+// TestNothingIsSentTwice: what failed for another reason than a lost script may
+// have been done, and is the caller's to repeat.
+func TestNothingIsSentTwice(t *testing.T) {
+	rdb := redistest.Start(t, user()...).ClientOf(t, "cart")
+	dead := &dying{}
+	rdb.AddHook(dead)
+	store, owner, c := open(rdb, time.Now), storetest.NewOwner('u'), storetest.AddOf("mug", 1)
+	if _, err := store.Change(t.Context(), owner, c); err == nil || dead.left != -1 {
+		t.Errorf("a change was sent %d times: %v", -dead.left, err)
+	}
+	dead.left = 0
+	steps := []*cart.Step{changing(owner, c), reading(owner)}
+	if store.Batch(t.Context(), steps); steps[0].Err == nil || dead.left != -1 {
+		t.Errorf("a batch was sent %d times: %s", -dead.left, came(steps[0]))
+	}
+}
+
 func TestBatchWithoutRedis(t *testing.T) {
 	server := redistest.Start(t, user()...)
 	store := open(server.ClientOf(t, "cart"), time.Now)

@@ -129,9 +129,7 @@ func parseAnswer(raw string) (answer, error) {
 	a := answer{outcome: head[0], replayed: head[2] == "1", hash: hash{guest: head[6]}}
 	a.hash.put("@i", head[4])
 	a.hash.put("@p", head[5])
-	if head[4] != "" { // else there is no cart
-		a.hash.put("@v", head[3])
-	}
+	a.hash.put("@v", head[3]) // 0 of an absent cart
 	var err error
 	if a.ledTo, err = strconv.ParseUint(head[1], 10, 64); err != nil {
 		return answer{}, fmt.Errorf("change script answered version %q", head[1])
