@@ -32,8 +32,11 @@ var bin string
 
 // TestMain builds the services, with the race detector where the tests are: it
 // tells of the services' races in files, since a process that is killed tells
-// nobody how it ended.
+// nobody how it ended. Tests that are parallel wait for most of their time, also
+// where there are few processors; one that measures time or kills by a binary's
+// name is none of them, and runs before them.
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "3")
 	flag.Parse()
 	if named := flag.Lookup("test.run"); named.Value.String() == "" {
 		_ = named.Value.Set(chosen)

@@ -266,6 +266,7 @@ func newKeyFrom(t *testing.T, from time.Time) string {
 // does: the new key is published at once, signs when its time comes, and nobody is
 // refused or restarted meanwhile.
 func TestRotateKeysCommand(t *testing.T) {
+	t.Parallel()
 	m := openMembers(t)
 	file := filepath.Join(m.state, "keys", "signing-keys.pem")
 	rotate := func() string {

@@ -173,6 +173,7 @@ func (l *listener) told(text []byte) []string {
 // token, no password and no e-mail address is in a log, a span, a problem or what
 // the processes measure. And each request has one line in a gateway's log.
 func TestNothingSecretIsTold(t *testing.T) {
+	t.Parallel()
 	c, env := collect(t)
 	shop, dir := openWith(t, local.Options{Gateways: 2, Auths: 2, Carts: 3}, append(env, "COATCHECK_LOG_LEVEL=debug")...)
 	before := requestLines(logs(t, dir)) // of those who asked whether it is open

@@ -21,6 +21,7 @@ import (
 // TestEveryFault makes one fault of each kind on a real shop, which is whole
 // after each.
 func TestEveryFault(t *testing.T) {
+	t.Parallel()
 	network := fault.NewNetwork()
 	t.Cleanup(network.Close)
 	shop, err := local.Start(local.Options{
@@ -84,6 +85,7 @@ func TestEveryFault(t *testing.T) {
 // busy with other tests may let a request run into its time-out, so here this
 // is not held against the shop.
 func TestTrial(t *testing.T) {
+	t.Parallel()
 	demo, _ := fault.Named("demo")
 	dir := filepath.Join(t.TempDir(), "trial")
 	var out bytes.Buffer
