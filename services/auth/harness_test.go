@@ -103,6 +103,16 @@ func newServer(t *testing.T, rdb redis.UniversalClient, now func() time.Time) *S
 	return s
 }
 
+// newCheapServer is newServer with cheap passwords, for tests that take turns or
+// crashes around commands to Redis hundreds of times: nothing there depends on how
+// long a hash takes, which would be most of their time.
+func newCheapServer(t *testing.T, rdb redis.UniversalClient, now func() time.Time) *Server {
+	t.Helper()
+	s := newServer(t, rdb, now)
+	s.passwords = cheapHasher(cap(s.passwords.turns))
+	return s
+}
+
 // serve puts a replica behind a real gRPC server and returns a client of it.
 func serve(t *testing.T, s *Server) authv1.AuthServiceClient {
 	t.Helper()

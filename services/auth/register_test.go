@@ -16,9 +16,9 @@ func TestRegisterInterrupted(t *testing.T) {
 	rdb := server.client(t)
 	whole := NewRedisStore(rdb)
 	ctx := t.Context()
-	phc, err := newHasher(1, newCost).hash(ctx, goodPassword)
+	phc, err := cheapHasher(1).hash(ctx, goodPassword)
 	ok(t, err)
-	replica := newServer(t, rdb, time.Now)
+	replica := newCheapServer(t, rdb, time.Now)
 
 	// interrupted starts a registration on a replica that dies.
 	interrupted := func(t *testing.T, c *crash, id, email string) {

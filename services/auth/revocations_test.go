@@ -246,7 +246,7 @@ func TestLostLogIsNoticed(t *testing.T) {
 func TestEndsInterrupted(t *testing.T) {
 	redisServer := startRedis(t)
 	rdb := redisServer.client(t)
-	whole := newServer(t, rdb, time.Now)
+	whole := newCheapServer(t, rdb, time.Now)
 	for name, end := range map[string]func(s *Server, of sessionOf) error{
 		"one session": func(s *Server, of sessionOf) error {
 			_, err := s.RevokeSession(t.Context(), &authv1.RevokeSessionRequest{UserId: of.id, SessionId: of.session})
@@ -298,7 +298,7 @@ func TestEndsInterrupted(t *testing.T) {
 						_, err := whole.VerifyAccessToken(t.Context(), &authv1.VerifyAccessTokenRequest{AccessToken: of.access})
 						return err
 					}
-					err = end(newServer(t, redisServer.client(t, c.hook()), time.Now), of)
+					err = end(newCheapServer(t, redisServer.client(t, c.hook()), time.Now), of)
 					if (err != nil) != c.happened {
 						t.Fatalf("crashed: %v, answered %v", c.happened, err)
 					}

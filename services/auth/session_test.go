@@ -160,17 +160,17 @@ func TestFullRedis(t *testing.T) {
 func TestLogInRacesPasswordChange(t *testing.T) {
 	redisServer, clock := startRedis(t), newClock()
 	rdb := redisServer.client(t)
-	whole := newServer(t, rdb, clock.now)
+	whole := newCheapServer(t, rdb, clock.now)
 	ctx := t.Context()
 	var id, email, token string
 	explore(t, redisServer, []func(redis.UniversalClient) error{
 		func(rdb redis.UniversalClient) error {
-			resp, err := newServer(t, rdb, clock.now).LogIn(ctx, &authv1.LogInRequest{Email: email, Password: goodPassword})
+			resp, err := newCheapServer(t, rdb, clock.now).LogIn(ctx, &authv1.LogInRequest{Email: email, Password: goodPassword})
 			token = resp.GetSessionToken()
 			return err
 		},
 		func(rdb redis.UniversalClient) error {
-			_, err := newServer(t, rdb, clock.now).ChangePassword(ctx, &authv1.ChangePasswordRequest{
+			_, err := newCheapServer(t, rdb, clock.now).ChangePassword(ctx, &authv1.ChangePasswordRequest{
 				UserId: id, OperationId: "op", CurrentPassword: goodPassword, NewPassword: "another password"})
 			return err
 		},
@@ -199,12 +199,12 @@ func TestLogInRacesPasswordChange(t *testing.T) {
 func TestPasswordChangesRace(t *testing.T) {
 	redisServer := startRedis(t)
 	rdb := redisServer.client(t)
-	whole := newServer(t, rdb, time.Now)
+	whole := newCheapServer(t, rdb, time.Now)
 	ctx := t.Context()
 	var id, email string
 	change := func(operation, next string) func(redis.UniversalClient) error {
 		return func(rdb redis.UniversalClient) error {
-			_, err := newServer(t, rdb, time.Now).ChangePassword(ctx, &authv1.ChangePasswordRequest{
+			_, err := newCheapServer(t, rdb, time.Now).ChangePassword(ctx, &authv1.ChangePasswordRequest{
 				UserId: id, OperationId: operation, CurrentPassword: goodPassword, NewPassword: next})
 			return err
 		}
@@ -251,14 +251,14 @@ func TestPasswordChangesRace(t *testing.T) {
 // again, whatever became of it.
 func TestPasswordChangeInterrupted(t *testing.T) {
 	redisServer := startRedis(t)
-	whole := newServer(t, redisServer.client(t), time.Now)
+	whole := newCheapServer(t, redisServer.client(t), time.Now)
 	ctx := t.Context()
 	crashes(t, func(t *testing.T, c *crash) {
 		id, email := newUserID(), newEmail()
 		_, err := whole.Register(ctx, &authv1.RegisterRequest{UserId: id, Email: email, Password: goodPassword})
 		ok(t, err)
 		req := &authv1.ChangePasswordRequest{UserId: id, OperationId: "op", CurrentPassword: goodPassword, NewPassword: "another password"}
-		_, err = newServer(t, redisServer.client(t, c.hook()), time.Now).ChangePassword(ctx, req)
+		_, err = newCheapServer(t, redisServer.client(t, c.hook()), time.Now).ChangePassword(ctx, req)
 		if c.happened {
 			want(t, err, fault.Unavailable, "store_unavailable")
 		}

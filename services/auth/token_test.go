@@ -417,7 +417,7 @@ func TestKeysAreReloaded(t *testing.T) {
 // both are done, no token opens anything.
 func TestTokensRaceEnds(t *testing.T) {
 	redisServer := startRedis(t)
-	whole := newServer(t, redisServer.client(t), time.Now)
+	whole := newCheapServer(t, redisServer.client(t), time.Now)
 	ctx := t.Context()
 	var id, email, session string
 	var shown *authv1.Tokens
@@ -434,7 +434,7 @@ func TestTokensRaceEnds(t *testing.T) {
 		session = seen.GetSessionId()
 	}
 	refreshing := func(rdb redis.UniversalClient) error {
-		resp, err := newServer(t, rdb, time.Now).RefreshTokens(ctx, &authv1.RefreshTokensRequest{RefreshToken: shown.GetRefreshToken()})
+		resp, err := newCheapServer(t, rdb, time.Now).RefreshTokens(ctx, &authv1.RefreshTokensRequest{RefreshToken: shown.GetRefreshToken()})
 		answered = append(answered, resp.GetTokens())
 		return err
 	}
@@ -455,22 +455,22 @@ func TestTokensRaceEnds(t *testing.T) {
 		}
 	}
 	changing := func(rdb redis.UniversalClient) error {
-		_, err := newServer(t, rdb, time.Now).ChangePassword(ctx, &authv1.ChangePasswordRequest{
+		_, err := newCheapServer(t, rdb, time.Now).ChangePassword(ctx, &authv1.ChangePasswordRequest{
 			UserId: id, OperationId: "op", CurrentPassword: goodPassword, NewPassword: "another password"})
 		return err
 	}
 	for name, end := range map[string]func(redis.UniversalClient) error{
 		"log-out": func(rdb redis.UniversalClient) error {
-			_, err := newServer(t, rdb, time.Now).RevokeSession(ctx, &authv1.RevokeSessionRequest{UserId: id, SessionId: session})
+			_, err := newCheapServer(t, rdb, time.Now).RevokeSession(ctx, &authv1.RevokeSessionRequest{UserId: id, SessionId: session})
 			return err
 		},
 		"all": func(rdb redis.UniversalClient) error {
-			_, err := newServer(t, rdb, time.Now).RevokeAllSessions(ctx, &authv1.RevokeAllSessionsRequest{UserId: id})
+			_, err := newCheapServer(t, rdb, time.Now).RevokeAllSessions(ctx, &authv1.RevokeAllSessionsRequest{UserId: id})
 			return err
 		},
 		"password": changing,
 		"deletion": func(rdb redis.UniversalClient) error {
-			_, err := newServer(t, rdb, time.Now).DeleteUser(ctx, &authv1.DeleteUserRequest{UserId: id})
+			_, err := newCheapServer(t, rdb, time.Now).DeleteUser(ctx, &authv1.DeleteUserRequest{UserId: id})
 			return err
 		},
 	} {
@@ -481,7 +481,7 @@ func TestTokensRaceEnds(t *testing.T) {
 	}
 	t.Run("log-in", func(t *testing.T) {
 		explore(t, redisServer, []func(redis.UniversalClient) error{func(rdb redis.UniversalClient) error {
-			resp, err := newServer(t, rdb, time.Now).IssueTokens(ctx, &authv1.IssueTokensRequest{Email: email, Password: goodPassword})
+			resp, err := newCheapServer(t, rdb, time.Now).IssueTokens(ctx, &authv1.IssueTokensRequest{Email: email, Password: goodPassword})
 			answered = append(answered, resp.GetTokens())
 			return err
 		}, changing}, setup, func(order []int, results []error) {
