@@ -51,7 +51,7 @@ issuing_kinds() {
 }
 cleanup() {
   status=$?
-  for job in ${forward:-} ${manager:-}; do kill "$job" 2> /dev/null || true; done
+  for job in ${forward:-} ${manager:-} ${others:-}; do kill "$job" 2> /dev/null || true; done
   if [[ $status != 0 ]]; then
     k get pods -o wide || true
     k get events --sort-by=.lastTimestamp | tail -20 || true
@@ -128,13 +128,16 @@ pods=$(revisions)
 key=$( { k get secret shop-coatcheck-auth -o jsonpath='{.data.signing-keys\.pem}' | base64 -d; openssl genpkey -algorithm ed25519; } | base64 -w 0)
 k patch secret shop-coatcheck-auth -p "{\"data\": {\"signing-keys.pem\": \"$key\"}}" > /dev/null
 upgrade
+# While the kubelets take their time: other images, whose version is a label of theirs.
+{ TAG=again k8s/kind/images.sh > /dev/null && kind load docker-image --name "$cluster" coatcheck/{gateway,auth,cart}:again; } 2> "$logs/load" &
+others=$!
 known 2
 [[ $pods = "$(revisions)" ]] || fail "another signing key must roll nobody"
 drawn=$(secrets)
 say "another signing key is taken without a restart"
 
-TAG=again k8s/kind/images.sh > /dev/null # others: their version is a label of theirs
-kind load docker-image --name "$cluster" coatcheck/{gateway,auth,cart}:again 2> "$logs/load" || fail "$(cat "$logs/load")"
+wait "$others" || fail "no other images: $(cat "$logs/load")"
+others=
 # A gateway that ends breaks the connections that idle meanwhile: an attempt may fail, a request may not.
 .bin/trial run -target "$target" -rate 40 -length 100s -dir "$logs/trial" -fault-class gateway -fault-command "helm/test/cluster.sh roll $helm" > "$logs/traffic" 2>&1 ||
   fail "traffic: $(tail -30 "$logs/traffic")"
