@@ -16,6 +16,9 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
+// first tells whether this is the thread that the process began with.
+func first() bool { return unix.Gettid() == os.Getpid() }
+
 // CPU is the time that the process has used so far, user and system.
 func CPU(pid int) (time.Duration, error) {
 	const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Linux runs

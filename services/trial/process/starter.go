@@ -20,13 +20,32 @@ type Starter struct {
 // NewStarter returns a starter that the caller closes.
 func NewStarter() *Starter {
 	s := &Starter{requests: make(chan func())}
-	go func() {
-		runtime.LockOSThread()
-		for request := range s.requests {
-			request()
-		}
-	}()
+	go s.serve()
 	return s
+}
+
+// serve ends with its thread, which the process's first one never does: where
+// that one has come, another serves, and it is held until then.
+func (s *Starter) serve() {
+	runtime.LockOSThread()
+	if first() {
+		serving := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(serving)
+			s.take()
+		}()
+		<-serving
+		runtime.UnlockOSThread()
+		return
+	}
+	s.take()
+}
+
+func (s *Starter) take() {
+	for request := range s.requests {
+		request()
+	}
 }
 
 // Start is cmd.Start. The process dies with this one where the kernel can see to
