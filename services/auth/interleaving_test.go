@@ -180,6 +180,7 @@ type modelRefresh struct {
 	showing  int       // how many show it now
 	shown    time.Time // first
 	answered time.Time // first, with the next one
+	lost     bool      // a showing died, which may have made the next one count
 }
 
 func newModel(rt *rapid.T, w *world) *model {
@@ -604,7 +605,7 @@ func (m *model) refresh(rt *rapid.T) {
 	usedUp := n < last-1 || n == last-1 && late(shown.answered)
 	hazard := usedUp || late(shown.shown)
 	for i, r := range s.refresh {
-		hazard = hazard || r.showing > 0 && i != n
+		hazard = hazard || r.showing > 0 && i != n || r.lost && i > n
 	}
 	s.doubt = s.doubt || hazard
 	if shown.showing > 0 {
@@ -624,6 +625,7 @@ func (m *model) refresh(rt *rapid.T) {
 		shown.showing--
 		switch {
 		case op != nil && op.dead:
+			shown.lost = true
 		case err != nil:
 			refused(rt, "refresh", err, "invalid_grant")
 			if s.dead == "" && !s.doubt {
