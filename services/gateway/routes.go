@@ -103,7 +103,10 @@ func (g *Gateway) dispatch(a *answer, r *http.Request) error {
 	if err != nil {
 		return fault.New(fault.Forbidden, "cross_origin", "A page of another site may not change anything here.")
 	}
-	g.mux.ServeHTTP(a, r)
+	if strings.Contains(pattern, "{") {
+		found = g.mux // which sets what stands in the path
+	}
+	found.ServeHTTP(a, r)
 	return nil
 }
 

@@ -129,8 +129,8 @@ func (r *run) gateCounts(ctx context.Context) error {
 		gatewayBytes, cartBytes, redisBytes, command float64
 		sent, received                               float64
 	}{
-		{"add", false, 255, 200, 15, 13, 2.3, 1775, 650, 200, 11, 570, 1050},
-		{"read", true, 236, 150, 15, 13, 2.3, 1705, 450, 145, 2, 400, 1050},
+		{"add", false, 181, 117, 15, 13, 2.3, 1740, 643, 106, 6, 570, 1010},
+		{"read", true, 168, 135, 15, 13, 2.3, 1705, 450, 145, 2, 400, 1050},
 	} {
 		n, err := r.count(ctx, tt.what, c, tt.read)
 		if err != nil {
