@@ -176,7 +176,11 @@ func TestNothingSecretIsTold(t *testing.T) {
 	t.Parallel()
 	c, env := collect(t)
 	shop, dir := openWith(t, local.Options{Gateways: 2, Auths: 2, Carts: 3}, append(env, "COATCHECK_LOG_LEVEL=debug")...)
-	before := requestLines(logs(t, dir)) // of those who asked whether it is open
+	before := -1 // of those who asked whether it is open, as soon as all of these are written
+	for now := requestLines(logs(t, dir)); now != before; now = requestLines(logs(t, dir)) {
+		before = now
+		time.Sleep(500 * time.Millisecond)
+	}
 	l := &listener{secrets: map[string]map[string]bool{}}
 	proxy := l.proxy(t, "http://"+shop.Address())
 

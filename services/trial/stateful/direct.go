@@ -76,6 +76,13 @@ func (d *direct) call(ctx context.Context, name string, req, reply any, _ *grpc.
 		}
 		return f
 	}
+	if own, ok := reply.(interface{ DecodeWire(message string) error }); ok { // the gateway's, of carts
+		message, err := proto.Marshal(resp.(proto.Message))
+		if err != nil {
+			return fault.Wrap(err, fault.Internal, "internal", "Something went wrong on our side.")
+		}
+		return own.DecodeWire(string(message))
+	}
 	proto.Merge(reply.(proto.Message), resp.(proto.Message))
 	return nil
 }
