@@ -38,7 +38,7 @@ func TestNoInterleavingLeavesASessionAlive(t *testing.T) {
 	world := &world{store: NewRedisStore(redisServer.client(t)), clock: clock, seen: map[string]int{}}
 	for range 3 {
 		s := newServer(t, redisServer.client(t, inTurn{}), clock.now)
-		s.passwords.decoy = cheapPHC("nobody's")
+		s.passwords.decoy = cost{memory: 8, passes: 1, threads: 1}
 		world.replicas = append(world.replicas, s)
 	}
 	// A model that never says so proves nothing.

@@ -41,7 +41,7 @@ const hashPatience = 500 * time.Millisecond
 type hasher struct {
 	turns chan struct{}
 	cost  cost
-	decoy string // stands in for the password of users that do not exist
+	decoy cost // of the passwords of users that do not exist
 	// common are passwords that nobody may choose, in lower case.
 	common map[string]struct{}
 }
@@ -50,10 +50,7 @@ func newHasher(atOnce int, c cost) *hasher {
 	if atOnce == 0 {
 		atOnce = min(runtime.GOMAXPROCS(0), 4)
 	}
-	salt, key := make([]byte, hashSalt), make([]byte, hashKey)
-	_, _ = rand.Read(salt)
-	_, _ = rand.Read(key) // no password is known to lead to it
-	return &hasher{turns: make(chan struct{}, atOnce), cost: c, decoy: encodePHC(c, salt, key), common: commonPasswords()}
+	return &hasher{turns: make(chan struct{}, atOnce), cost: c, decoy: c, common: commonPasswords()}
 }
 
 // checkPassword refuses what cannot become a password. A password is hashed as
@@ -97,7 +94,11 @@ func (h *hasher) matches(ctx context.Context, password, phc string) (bool, error
 	}
 	known := phc != ""
 	if !known {
-		phc = h.decoy
+		// A salt of its own each time: how long a hash takes depends on it by a
+		// percent, so that one which is always the same could be told.
+		drawn := make([]byte, hashSalt+hashKey)
+		_, _ = rand.Read(drawn)
+		phc = encodePHC(h.decoy, drawn[:hashSalt], drawn[hashSalt:])
 	}
 	c, salt, want, err := parsePHC(phc)
 	if err != nil {
