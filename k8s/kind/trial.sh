@@ -57,7 +57,7 @@ chaos() {
   [[ $before = "$(k get pods -o name)" ]] || { echo "FAIL  a dry run of chaos.sh takes pods" >&2; exit 1; }
   k8s/chaos.sh -n "$namespace" -p redis -w delete -c 1
   .bin/trial run -target "$target" -rate "${RATE:-150}" -length "${LENGTH:-60s}" -dir .run/kind/trial/chaos \
-    -fault-command "k8s/chaos.sh -n $namespace -w delete,force,evict -e 2 -c 4"
+    -fault-command "k8s/chaos.sh -n $namespace -w delete,force,evict -e 1 -c 2"
 }
 
 # past_proxy sends the traffic to the node itself where that can be reached: Docker's proxy takes as much CPU as the trial,
