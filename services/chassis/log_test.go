@@ -85,10 +85,14 @@ func TestLogLinesGoTogether(t *testing.T) {
 		log.Info("five", "text", strings.Repeat("x", logBuffer))
 		expect("more than may wait", 2, 2, 1)
 		log.Info("six")
+		expect("at once again", 2, 2, 1)
+		time.Sleep(logDelay + time.Millisecond)
+		expect("a moment later again", 2, 2, 1, 1)
+		log.Info("seven")
 		flushLog(log)
-		expect("at the end", 2, 2, 1, 1)
+		expect("at the end", 2, 2, 1, 1, 1)
 		at := 0
-		for _, word := range []string{"one", "two", "three", "four", "five", "six"} {
+		for _, word := range []string{"one", "two", "three", "four", "five", "six", "seven"} {
 			next := strings.Index(strings.Join(out.all, ""), `"msg":"`+word+`"`)
 			if next < at {
 				t.Errorf("%q is at %d, what came before it at %d", word, next, at)

@@ -190,18 +190,44 @@ func share(t *testing.T, conn *grpc.ClientConn, n int) map[string]int {
 	return by
 }
 
+// stopping is a connection on which nothing arrives any more once it has stopped,
+// as from a process that was stopped: a server that runs ends late calls itself.
+type stopping struct {
+	net.Conn
+	stopped *atomic.Bool
+}
+
+func (s stopping) Read(b []byte) (int, error) {
+	for {
+		n, err := s.Conn.Read(b)
+		if err != nil || !s.stopped.Load() {
+			return n, err
+		}
+	}
+}
+
 // TestUntil: a call ends at the time that Until names, or at its caller's deadline
 // if that is sooner, though the server never answers and the context goes on.
 func TestUntil(t *testing.T) {
 	s := start(t, "a")
-	conn := dial(t, s.addr, s)
-	s.stalled.Store(true)
+	var stopped atomic.Bool
+	conn := open(t, s.addr, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		return stopping{c, &stopped}, err
+	}))
+	if _, err := try(t.Context(), conn, "", patience); err != nil {
+		t.Fatal(err)
+	}
+	stopped.Store(true)
 	const soon, late = 100 * time.Millisecond, 30 * time.Second
 	for name, d := range map[string]struct{ callers, until time.Duration }{"until": {late, soon}, "the caller's": {soon, late}} {
 		before := time.Now()
 		ctx, cancel := context.WithDeadline(t.Context(), before.Add(d.callers))
 		end := before.Add(d.until)
 		tried := Until(NewCall(ctx), end)
+		if got, ok := tried.Deadline(); !ok || !got.Equal(before.Add(soon)) {
+			t.Errorf("%s: the deadline is %v, %v", name, got.Sub(before), ok)
+		}
 		_, err := call(tried, conn, "")
 		if took := time.Since(before); fault.From(err).Code != "timeout" || took < soon || took > patience/2 {
 			t.Errorf("%s: %v after %v, want a timeout after %v", name, err, took, soon)
