@@ -85,6 +85,15 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	return encodePHC(h.cost, salt, h.cost.key(password, salt, hashKey)), nil
 }
 
+// nobodys stands in for the password of a user that does not exist. It has a salt
+// of its own each time: how long a hash takes depends on it by a percent, so that
+// one which is always the same could be told.
+func (h *hasher) nobodys() string {
+	drawn := make([]byte, hashSalt+hashKey)
+	_, _ = rand.Read(drawn)
+	return encodePHC(h.decoy, drawn[:hashSalt], drawn[hashSalt:])
+}
+
 // matches reports whether phc is of the password. An empty phc, a user that
 // does not exist, never matches and takes as long as one that does. Errors are
 // as hash's.
@@ -94,11 +103,7 @@ func (h *hasher) matches(ctx context.Context, password, phc string) (bool, error
 	}
 	known := phc != ""
 	if !known {
-		// A salt of its own each time: how long a hash takes depends on it by a
-		// percent, so that one which is always the same could be told.
-		drawn := make([]byte, hashSalt+hashKey)
-		_, _ = rand.Read(drawn)
-		phc = encodePHC(h.decoy, drawn[:hashSalt], drawn[hashSalt:])
+		phc = h.nobodys()
 	}
 	c, salt, want, err := parsePHC(phc)
 	if err != nil {

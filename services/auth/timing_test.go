@@ -52,6 +52,23 @@ func TestTimeTells(t *testing.T) {
 	}
 }
 
+// TestNobodysPassword: what stands in for it costs as much as users' passwords, and
+// is never the same.
+func TestNobodysPassword(t *testing.T) {
+	h := newHasher(1, newCost)
+	salts, keys := map[string]bool{}, map[string]bool{}
+	for range 10 {
+		c, salt, key, err := parsePHC(h.nobodys())
+		if err != nil || c != newCost || len(salt) != hashSalt || len(key) != hashKey {
+			t.Fatalf("%+v, %d and %d bytes, %v", c, len(salt), len(key), err)
+		}
+		salts[string(salt)], keys[string(key)] = true, true
+	}
+	if len(salts) != 10 || len(keys) != 10 {
+		t.Errorf("of 10 there are %d salts and %d keys", len(salts), len(keys))
+	}
+}
+
 // timed returns a service whose hash is much cheaper than that of a shop, so that
 // it hides less of the rest; the way is the same. It has many users, since the salt
 // of one alone makes a percent of difference.
