@@ -3,7 +3,6 @@ package cart_test
 import (
 	"context"
 	"crypto/ed25519"
-	"io"
 	"log/slog"
 	"net"
 	"testing"
@@ -41,19 +40,8 @@ func openBatchShop(t *testing.T) *batchShop {
 		GuestCartLife: storetest.GuestCartLife, UserCartLife: storetest.UserCartLife, OrderLife: storetest.OrderLife,
 		Window: storetest.Window, Limits: limits, Now: time.Now,
 	})
-	catalogue, err := cart.ParseCatalogue(catalogueFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring := cart.NewKeyring(&fakeKeys{keys: []ed25519.PrivateKey{newKey(1)}}, time.Now)
-	if err := ring.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	reg := prometheus.NewRegistry()
-	calls := rpc.NewServer(slog.New(slog.NewTextHandler(io.Discard, nil)), reg, "cart-1", grpc.ChainUnaryInterceptor(ring.Check))
-	measured := cart.Measured(store, reg)
-	service := cart.NewServer(measured, store, catalogue, limits, time.Now)
-	service.TakeBatches(measured, ring, calls)
+	service, calls := takingBatches(t, store, store, limits, reg)
 	cartv1.RegisterCartServiceServer(calls, service)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -67,6 +55,25 @@ func openBatchShop(t *testing.T) *batchShop {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	return &batchShop{T: t, CartServiceClient: cartv1.NewCartServiceClient(conn), redis: server, reg: reg}
+}
+
+// takingBatches returns a service that wants tickets and takes batches, and the
+// server that it is for.
+func takingBatches(t testing.TB, store cart.BatchStore, eraser cart.Eraser, limits cart.Limits, reg *prometheus.Registry) (*cart.Server, *rpc.Server) {
+	t.Helper()
+	catalogue, err := cart.ParseCatalogue(catalogueFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := cart.NewKeyring(&fakeKeys{keys: []ed25519.PrivateKey{newKey(1)}}, time.Now)
+	if err := ring.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	calls := rpc.NewServer(slog.New(slog.DiscardHandler), reg, "cart-1", grpc.ChainUnaryInterceptor(ring.Check))
+	measured := cart.Measured(store, reg)
+	service := cart.NewServer(measured, eraser, catalogue, limits, time.Now)
+	service.TakeBatches(measured, ring, calls)
+	return service, calls
 }
 
 // op is an operation with a good ticket and time enough.

@@ -2,9 +2,7 @@ package cart_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 
 	"coatcheck/cart"
 	"coatcheck/cart/storetest"
-	"coatcheck/chassis/rpc"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
@@ -31,18 +28,7 @@ func (answered) Batch(_ context.Context, steps []*cart.Step) {
 // batches returns a function that has a server take a batch of as many adds, each
 // of another owner; the store costs next to nothing.
 func batches(t testing.TB, n int) func() {
-	catalogue, err := cart.ParseCatalogue(catalogueFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring := cart.NewKeyring(&fakeKeys{keys: []ed25519.PrivateKey{newKey(1)}}, time.Now)
-	if err := ring.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	reg := prometheus.NewRegistry()
-	store := cart.Measured(answered{}, reg)
-	server := cart.NewServer(store, nil, catalogue, cart.Limits{Quantity: 99, Lines: 20}, time.Now)
-	server.TakeBatches(store, ring, rpc.NewServer(slog.New(slog.DiscardHandler), reg, "cart-1"))
+	server, _ := takingBatches(t, answered{}, nil, cart.Limits{Quantity: 99, Lines: 20}, prometheus.NewRegistry())
 	req := &cartv1.BatchRequest{}
 	for i := range n {
 		req.Operations = append(req.Operations, op(storetest.NewOwner('u'), adding(fmt.Sprint("key-", i), line("mug-01", 1))))
