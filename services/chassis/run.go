@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -100,6 +101,10 @@ type Service struct {
 	// and makes much small garbage: the collector would run for nothing several
 	// times a second. 0 leaves Go's own, as for one that allocates in large pieces.
 	GCPercent int
+	// Processors bounds how many the service uses at once, unless GOMAXPROCS is
+	// set, for one that does little at a time: each further one is woken, and looks
+	// for work, for nothing. 0 leaves Go's own, which is all that there are.
+	Processors int
 }
 
 // Run starts the service and returns when it has drained and stopped: after
@@ -119,6 +124,7 @@ func Run(ctx context.Context, s Service) error {
 		return fmt.Errorf("%s: admin: %w", s.Name, err)
 	}
 	limitMemory("/sys/fs/cgroup", s.GCPercent)
+	limitProcessors(s.Processors)
 	admin := newAdmin(s.Name, s.Settings, s.Registry)
 	failed := make(chan error, 2)
 	serve := func(what string, serve func(net.Listener) error, on net.Listener) {
@@ -216,4 +222,10 @@ func limitAsContainer(cgroup string) bool {
 		}
 	}
 	return false
+}
+
+func limitProcessors(most int) {
+	if 0 < most && most < runtime.GOMAXPROCS(0) && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(most)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -493,6 +494,27 @@ func TestLimitMemory(t *testing.T) {
 		}
 		if got := debug.SetMemoryLimit(-1); got != c.want {
 			t.Errorf("%s: the limit is %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+func TestLimitProcessors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	for name, c := range map[string]struct {
+		most, want int
+		set        string
+	}{
+		"a bound":              {1, 1, ""},
+		"none":                 {0, 4, ""},
+		"more than there":      {8, 4, ""},
+		"GOMAXPROCS is set":    {1, 4, "4"},
+		"as many as are there": {4, 4, ""},
+	} {
+		runtime.GOMAXPROCS(4)
+		t.Setenv("GOMAXPROCS", c.set)
+		limitProcessors(c.most)
+		if got := runtime.GOMAXPROCS(0); got != c.want {
+			t.Errorf("%s: %d processors, want %d", name, got, c.want)
 		}
 	}
 }

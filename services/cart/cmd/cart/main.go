@@ -91,5 +91,7 @@ func run(s cart.Settings) error {
 			traces.Close()
 		},
 		GCPercent: 400,
+		// What it does from one answer of Redis to the next is short.
+		Processors: 1,
 	})
 }
