@@ -171,9 +171,12 @@ test-once: cover ## cover and all other tests; none is run twice
 	while read -r package names; do go test -count=1 -run "^($$names)$$" "$$package" < /dev/null; done < $(BIN)/skipped
 	go test ./services/trial/e2e $$(go list work | grep -vE '^coatcheck/($(subst $() ,|,$(SERVICES)))(/|$$)')
 
+# Each package is built once, where go test would do so for each of its targets.
 fuzz: ## each fuzz target for FUZZTIME (10s)
-	@{ grep -rEo --include='*_test.go' '^func Fuzz\w+' services || true; } | sed 's/:func / /' | while read -r file target; do \
-	go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" < /dev/null; done
+	@mkdir -p $(BIN); { grep -rlE --include='*_test.go' '^func Fuzz' services || true; } | xargs -rn1 dirname | sort -u | while read -r package; do \
+	go test -c -fuzz=. -o $(BIN)/fuzz "./$$package"; \
+	for target in $$(grep -hoE '^func Fuzz\w+' "$$package"/*_test.go | cut -d' ' -f2); do echo "$$package $$target"; \
+	(cd "$$package" && $(BIN)/fuzz -test.run '^$$' -test.fuzz "^$$target$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$(go env GOCACHE)/fuzz/coatcheck/$${package#services/}" < /dev/null); done; done
 
 build-alone: ## each module builds and is tidy without the workspace
 	@for m in $(MODULES); do echo $$m; (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff); done
