@@ -3,7 +3,7 @@
 #   REGISTRY=registry.example.org   TAG=… (the chart's appVersion)
 set -euo pipefail
 source "$(dirname "$0")/settings.sh"
-tag=${TAG:-$(sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$root/helm/coatcheck/Chart.yaml")}
+tag=${TAG:-$(app_version)}
 [[ -n $tag ]] || { echo "no tag: TAG=…, or an appVersion in helm/coatcheck/Chart.yaml" >&2; exit 1; }
 
 binaries=$root/.run/kind/images

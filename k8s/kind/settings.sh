@@ -14,6 +14,9 @@ export PATH=$root/.bin:$PATH
 # Each module here has a build list of its own.
 export GOWORK=off
 
+# app_version is the chart's, which names the shop's images unless something else does.
+app_version() { sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$root/helm/coatcheck/Chart.yaml"; }
+
 # way prints pull or build: as the cluster that is there was made, else KIND_IMAGES, else by asking the registry.
 way() {
   case $(docker inspect -f '{{.Config.Image}}' "$cluster-control-plane" 2> /dev/null) in

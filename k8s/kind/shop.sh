@@ -10,6 +10,11 @@ if [[ -n ${GRAFANA:-} ]]; then
   [[ $(way) = pull ]] || { echo "Grafana's image is pulled by the cluster, and this one reaches no registry" >&2; exit 1; }
   values+=(--set grafana.enabled=true)
 fi
+# Images keep their names when they are built anew, and pods that run would keep the old ones.
+for part in gateway auth cart; do
+  id=$(docker inspect -f '{{.Id}}' "coatcheck/$part:$(app_version)")
+  values+=(--set-string "$part.podAnnotations.image=$id")
+done
 
 kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply -f - > /dev/null
 kubectl label --overwrite namespace "$namespace" pod-security.kubernetes.io/enforce=restricted > /dev/null
