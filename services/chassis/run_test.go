@@ -498,7 +498,7 @@ func TestLimitMemory(t *testing.T) {
 	}
 }
 
-func TestLimitProcessors(t *testing.T) {
+func TestRunLimitsProcessors(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	for name, c := range map[string]struct {
 		most, want int
@@ -512,7 +512,13 @@ func TestLimitProcessors(t *testing.T) {
 	} {
 		runtime.GOMAXPROCS(4)
 		t.Setenv("GOMAXPROCS", c.set)
-		limitProcessors(c.most)
+		s, _ := newService()
+		s.Processors = c.most
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := Run(ctx, s); err != nil {
+			t.Fatal(err)
+		}
 		if got := runtime.GOMAXPROCS(0); got != c.want {
 			t.Errorf("%s: %d processors, want %d", name, got, c.want)
 		}
