@@ -52,12 +52,15 @@ type coalescer struct {
 	perReplica int
 	sizes      prometheus.Histogram
 	refused    prometheus.Counter
+	waits      prometheus.CounterFunc
 
-	mu       sync.Mutex
-	room     int // calls that may be under way
-	underWay int
-	waiting  []*waiter // the oldest first
-	askedAt  time.Time // when a call last went by itself for want of room
+	mu        sync.Mutex
+	room      int // calls that may be under way
+	underWay  int
+	waiting   []*waiter     // the oldest first
+	waited    time.Duration // by all calls, until countedAt
+	countedAt time.Time
+	askedAt   time.Time // when a call last went by itself for want of room
 }
 
 // waiter is a call that waits for room, and then for its answer.
@@ -112,13 +115,14 @@ func newCoalescer(perReplica int, reg prometheus.Registerer) *coalescer {
 			Help: "Calls to the cart service that were not made because too many were waiting.",
 		}),
 	}
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "coatcheck_gateway_waiting",
-		Help: "Calls to the cart service that wait for those under way to end.",
+	c.waits = f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "coatcheck_gateway_waited_seconds_total",
+		Help: "Time that calls to the cart service waited for those under way to end; its rate is how many wait, on average.",
 	}, func() float64 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return float64(len(c.waiting))
+		c.count()
+		return c.waited.Seconds()
 	})
 	return c
 }
@@ -168,9 +172,18 @@ func (c *coalescer) leave(ctx context.Context, conn *grpc.ClientConn) {
 	c.next(conn)
 }
 
+// count adds up how long calls have waited; mu is held, and their number is about
+// to change.
+func (c *coalescer) count() {
+	now := time.Now()
+	c.waited += time.Duration(len(c.waiting)) * now.Sub(c.countedAt)
+	c.countedAt = now
+}
+
 // next gives the room that there is to those that wait; mu is held.
 func (c *coalescer) next(conn *grpc.ClientConn) {
 	for c.underWay < c.room && len(c.waiting) > 0 {
+		c.count()
 		n := min(len(c.waiting), maxBatch)
 		batch := slices.Clone(c.waiting[:n])
 		c.waiting = slices.Delete(c.waiting, 0, n)
@@ -197,12 +210,14 @@ func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc
 		c.refused.Inc()
 		return verdict{err: errWaiting}
 	}
+	c.count()
+	now := c.countedAt
 	c.waiting = append(c.waiting, w)
 	c.next(conn) // there may be room by now
 	c.mu.Unlock()
 	deadline, _ := ctx.Deadline()
 	timer := timers.Get().(*time.Timer)
-	timer.Reset(time.Until(deadline))
+	timer.Reset(deadline.Sub(now))
 	defer func() {
 		timer.Stop()
 		timers.Put(timer)
@@ -225,6 +240,7 @@ func (c *coalescer) giveUp(w *waiter, conn *grpc.ClientConn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i := slices.Index(c.waiting, w); i >= 0 {
+		c.count()
 		c.waiting = slices.Delete(c.waiting, i, i+1)
 		return
 	}

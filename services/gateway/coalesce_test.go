@@ -175,6 +175,44 @@ func TestCallsThatWaitGoTogether(t *testing.T) {
 	}
 }
 
+// TestWaitsAreCounted: those that still wait as well, and none that is over.
+func TestWaitsAreCounted(t *testing.T) {
+	s, g, all, first := crowd(t, testSettings(), 3)
+	waited := func() time.Duration {
+		return time.Duration(testutil.ToFloat64(s.coalescer.waits) * float64(time.Second))
+	}
+	if got := waited(); got != 0 {
+		t.Errorf("before any call, all have waited for %v", got)
+	}
+	began := time.Now()
+	var rest sync.WaitGroup
+	ctx, giveUp := context.WithCancel(t.Context())
+	for _, c := range all[:2] {
+		rest.Go(func() { c.want(200, "", "GET", "/v1/cart", "") })
+	}
+	rest.Go(func() { _, _ = all[2].with(ctx).try("GET", "/v1/cart", "") })
+	s.queued(t, 3)
+	time.Sleep(50 * time.Millisecond)
+	giveUp()
+	s.queued(t, 2)
+	time.Sleep(50 * time.Millisecond)
+	if got, least, most := waited(), 250*time.Millisecond, 3*time.Since(began); got < least || got > most {
+		t.Errorf("two calls and one that has left have waited for %v, want %v to %v", got, least, most)
+	}
+	time.Sleep(50 * time.Millisecond)
+	close(g.opened)
+	rest.Wait()
+	first()
+	over, least, most := waited(), 350*time.Millisecond, 3*time.Since(began)
+	if over < least || over > most {
+		t.Errorf("after all, they have waited for %v, want %v to %v", over, least, most)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if got := waited(); got != over {
+		t.Errorf("while none waits, %v became %v", over, got)
+	}
+}
+
 // TestLoneCallsGoByThemselves: without company there is no batch.
 func TestLoneCallsGoByThemselves(t *testing.T) {
 	s := newShopWith(t, testSettings(), 2)
