@@ -99,6 +99,25 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestProcessors: values bound what the Go runtime of a pod uses, and leave it alone else.
+func TestProcessors(t *testing.T) {
+	for name, want := range map[string]map[string]string{
+		"everything": {"gateway": "2"},
+		"kind":       {"gateway": "1", "auth": "1"},
+		"small":      {},
+	} {
+		got := map[string]string{}
+		for _, d := range shape(t, name).stateless() {
+			if n, ok := variables(d.Spec.Template.Spec.Containers[0])["GOMAXPROCS"]; ok {
+				got[d.Spec.Template.Labels["app.kubernetes.io/component"]] = n
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: GOMAXPROCS is %v, want %v", name, got, want)
+		}
+	}
+}
+
 // TestPorts: the chart leaves the ports to the services' defaults, so they must be the ones that it names.
 func TestPorts(t *testing.T) {
 	for _, d := range shape(t, "plain-http").stateless() {

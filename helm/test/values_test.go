@@ -35,6 +35,7 @@ func TestRefused(t *testing.T) {
 		{"a setting of the chart's own", plain + ",cart.settings.DRAIN_DELAY=0s", "DRAIN_DELAY"},
 		{"a setting of another service", plain + ",gateway.settings.MAX_LINES=5", "MAX_LINES"},
 		{"a setting of the wrong kind", plain + ",gateway.settings.TRY_TIMEOUT=5", "TRY_TIMEOUT"},
+		{"no processor at all", plain + ",gateway.processors=0", "processors"},
 		{"replicas beside an autoscaler", plain + ",cart.replicas=3", "cart.replicas"},
 		{"more pods at least than at most", plain + ",cart.autoscaling.minReplicas=11", "maxReplicas"},
 		{"an autoscaler without a CPU request", plain + ",cart.resources.requests.cpu=null", "resources.requests.cpu"},

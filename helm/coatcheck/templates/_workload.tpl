@@ -102,6 +102,9 @@ spec:
             {{- range $key, $value := $env }}
             - { name: COATCHECK_{{ $key }}, value: {{ include "coatcheck.plain" $value | quote }} }
             {{- end }}
+            {{- with $values.processors }}
+            - { name: GOMAXPROCS, value: {{ . | quote }} }
+            {{- end }}
             {{- with $root.Values.tracing }}
             {{- if .endpoint }}
             - { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .endpoint | quote }} }
