@@ -68,12 +68,13 @@ type waiter struct {
 	ctx     context.Context
 	method  string
 	op      cartv1.Operation
-	verdict // once over is closed
+	end     time.Time // of its try, once that was sent
+	verdict           // once over is closed
 	over    chan struct{}
 }
 
-// end ends the wait.
-func (w *waiter) end(v verdict) {
+// answer ends the wait.
+func (w *waiter) answer(v verdict) {
 	w.verdict = v
 	close(w.over)
 }
@@ -137,6 +138,7 @@ func (c *coalescer) call(ctx context.Context, method string, req, reply any, con
 		if !v.alone {
 			return v.take(reply, opts)
 		}
+		ctx = rpc.Restart(ctx)
 		if !v.room {
 			return ticket.Attach(ctx, method, req, reply, conn, invoke, opts...)
 		}
@@ -189,7 +191,7 @@ func (c *coalescer) next(conn *grpc.ClientConn) {
 		c.waiting = slices.Delete(c.waiting, 0, n)
 		c.underWay++
 		if n == 1 {
-			batch[0].end(verdict{alone: true, room: true})
+			batch[0].answer(verdict{alone: true, room: true})
 		} else {
 			go c.send(batch, conn)
 		}
@@ -199,7 +201,9 @@ func (c *coalescer) next(conn *grpc.ClientConn) {
 // timers are those of waits that are over.
 var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
-// wait waits for room and an answer, until the deadline or the end of ctx.
+// wait waits for room and an answer, until the last moment or the end of ctx. The
+// time that a try may take begins when there is room: if it ran before, the calls
+// that wait while a shop is behind would give up, and come again as further tries.
 func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc.ClientConn) verdict {
 	w := &waiter{ctx: ctx, method: method, over: make(chan struct{})}
 	w.op.Ticket = ticket.Sent(ctx)
@@ -215,9 +219,9 @@ func (c *coalescer) wait(ctx context.Context, method string, req any, conn *grpc
 	c.waiting = append(c.waiting, w)
 	c.next(conn) // there may be room by now
 	c.mu.Unlock()
-	deadline, _ := ctx.Deadline()
 	timer := timers.Get().(*time.Timer)
-	timer.Reset(deadline.Sub(now))
+	_, last := rpc.Restarted(ctx)
+	timer.Reset(last.Sub(now))
 	defer func() {
 		timer.Stop()
 		timers.Put(timer)
@@ -261,9 +265,9 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 	req := &cartv1.BatchRequest{Operations: make([]*cartv1.Operation, len(batch))}
 	ends := make([]func(error), len(batch))
 	for i, w := range batch {
+		w.end, _ = rpc.Restarted(w.ctx)
 		w.ctx, ends[i] = tracing.Asked(w.ctx, w.method)
-		deadline, _ := w.ctx.Deadline()
-		w.op.Traceparent, w.op.TimeLeft = tracing.Header(w.ctx), time.Until(deadline).Microseconds()
+		w.op.Traceparent, w.op.TimeLeft = tracing.Header(w.ctx), time.Until(w.end).Microseconds()
 		req.Operations[i] = &w.op
 	}
 	ctx, cancel := together(batch)
@@ -276,7 +280,7 @@ func (c *coalescer) send(batch []*waiter, conn *grpc.ClientConn) {
 		v := verdictOf(all, err, i)
 		v.header = header
 		ends[i](v.err)
-		w.end(v)
+		w.answer(v)
 	}
 }
 
@@ -314,8 +318,8 @@ func together(batch []*waiter) (context.Context, context.CancelFunc) {
 	first, latest := batch[0], time.Time{}
 	for i, w := range batch {
 		calls[i] = w.ctx
-		if deadline, _ := w.ctx.Deadline(); deadline.After(latest) {
-			latest = deadline
+		if w.end.After(latest) {
+			latest = w.end
 		}
 		if w.op.GetTraceparent() != "" && first.op.GetTraceparent() == "" {
 			first = w

@@ -175,6 +175,58 @@ func TestCallsThatWaitGoTogether(t *testing.T) {
 	}
 }
 
+// TestWaitingIsNoPartOfATry: who waits for room for longer than a try may take is
+// not tried again for that, whether it then goes in company or alone.
+func TestWaitingIsNoPartOfATry(t *testing.T) {
+	for _, n := range []int{1, 5} {
+		settings := testSettings()
+		settings.TryTimeout, settings.RequestTimeout = 150*time.Millisecond, 20*time.Second
+		s := newShopWith(t, settings, 1)
+		s.warm(t)
+		all := s.guests(t, n)
+		s.coalescer.mu.Lock()
+		s.coalescer.underWay += s.coalescer.room // which none of them is given, nor goes
+		s.coalescer.askedAt = time.Now().Add(time.Hour)
+		s.coalescer.mu.Unlock()
+		before := s.cartStore.count("Batch")
+		var adds sync.WaitGroup
+		for _, c := range all {
+			adds.Go(func() { c.want(200, "", "POST", "/v1/cart/items", addMugs) })
+		}
+		s.queued(t, n)
+		time.Sleep(3 * settings.TryTimeout)
+		s.coalescer.mu.Lock()
+		s.coalescer.underWay -= s.coalescer.room
+		s.coalescer.next(s.cartConn)
+		s.coalescer.mu.Unlock()
+		adds.Wait()
+		if got := testutil.ToFloat64(s.metrics.retries.WithLabelValues("cart")); got != 0 {
+			t.Errorf("%d calls: %v were tried again", n, got)
+		}
+		if got := s.cartStore.count("Batch") - before; got != min(n-1, 1) {
+			t.Errorf("%d calls went in %d batches", n, got)
+		}
+	}
+}
+
+// TestWaitsEnd: who is given no room at all is told so when its time is over.
+func TestWaitsEnd(t *testing.T) {
+	settings := testSettings()
+	settings.TryTimeout, settings.RequestTimeout = 100*time.Millisecond, 400*time.Millisecond
+	s := newShopWith(t, settings, 1)
+	s.warm(t)
+	c := s.guests(t, 1)[0]
+	s.coalescer.mu.Lock()
+	s.coalescer.underWay += s.coalescer.room
+	s.coalescer.askedAt = time.Now().Add(time.Hour)
+	s.coalescer.mu.Unlock()
+	began := time.Now()
+	got := c.want(503, "timeout", "POST", "/v1/cart/items", addMugs)
+	if took := time.Since(began); took < settings.RequestTimeout-50*time.Millisecond || took > 10*time.Second || got.Get("Retry-After") == "" {
+		t.Errorf("after %v, %v", took, got.Header)
+	}
+}
+
 // TestWaitsAreCounted: those that still wait as well, and none that is over.
 func TestWaitsAreCounted(t *testing.T) {
 	s, g, all, first := crowd(t, testSettings(), 3)

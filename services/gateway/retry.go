@@ -105,10 +105,7 @@ func ask[Req, Resp any](ctx context.Context, end time.Time, b *backend, method f
 }
 
 func once[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
-	if tryEnd := time.Now().Add(b.tryTimeout); tryEnd.Before(end) {
-		end = tryEnd
-	}
-	ctx = rpc.Until(ctx, end)
+	ctx = rpc.Try(ctx, b.tryTimeout, end)
 	var header metadata.MD
 	// A first try fails at once when no replica can be reached; the budget then
 	// bounds how many wait for one to come back.

@@ -40,6 +40,7 @@ type shop struct {
 	fakeAuths []*fakeAuth
 	cartRPC   []*rpc.Server
 	coalescer *coalescer // nil where each call goes by itself
+	cartConn  *grpc.ClientConn
 }
 
 type lockedBuffer struct {
@@ -104,6 +105,7 @@ func newShopWith(t testing.TB, settings Settings, replicas int) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.cartConn = cart
 	auth, err := rpc.Dial(strings.Join(authAddrs, ","), metrics)
 	if err != nil {
 		t.Fatal(err)

@@ -206,9 +206,11 @@ func (s stopping) Read(b []byte) (int, error) {
 	}
 }
 
-// TestUntil: a call ends at the time that Until names, or at its caller's deadline
-// if that is sooner, though the server never answers and the context goes on.
-func TestUntil(t *testing.T) {
+// TestTry: a call ends when its try has taken its time, or at the last moment or its
+// caller's deadline if that is sooner, though the server never answers and the
+// context goes on. A try that is restarted has all of its time again, and no more
+// than the last moment leaves it.
+func TestTry(t *testing.T) {
 	s := start(t, "a")
 	var stopped atomic.Bool
 	conn := open(t, s.addr, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
@@ -220,19 +222,35 @@ func TestUntil(t *testing.T) {
 	}
 	stopped.Store(true)
 	const soon, late = 100 * time.Millisecond, 30 * time.Second
-	for name, d := range map[string]struct{ callers, until time.Duration }{"until": {late, soon}, "the caller's": {soon, late}} {
+	for name, d := range map[string]struct {
+		length, last, callers time.Duration
+		waits                 time.Duration // before it is restarted
+		want                  time.Duration
+	}{
+		"its time":             {length: soon, last: late, callers: late, want: soon},
+		"the last moment":      {length: late, last: soon, callers: late, want: soon},
+		"the caller's":         {length: late, last: late, callers: soon, want: soon},
+		"restarted":            {length: soon, last: late, callers: late, waits: 2 * soon, want: 3 * soon},
+		"restarted, then last": {length: 2 * soon, last: 3 * soon, callers: late, waits: 2 * soon, want: 3 * soon},
+	} {
 		before := time.Now()
 		ctx, cancel := context.WithDeadline(t.Context(), before.Add(d.callers))
-		end := before.Add(d.until)
-		tried := Until(NewCall(ctx), end)
-		if got, ok := tried.Deadline(); !ok || !got.Equal(before.Add(soon)) {
-			t.Errorf("%s: the deadline is %v, %v", name, got.Sub(before), ok)
+		tried := Try(NewCall(ctx), d.length, before.Add(d.last))
+		if _, got := Restarted(tried); !got.Equal(before.Add(min(d.last, d.callers))) {
+			t.Errorf("%s: the last moment is after %v, want %v", name, got.Sub(before), min(d.last, d.callers))
+		}
+		if d.waits > 0 {
+			time.Sleep(time.Until(before.Add(d.waits)))
+			tried = Restart(tried)
+		}
+		if got, ok := tried.Deadline(); !ok || got.Before(before.Add(d.want)) || got.After(before.Add(d.want+soon/2)) {
+			t.Errorf("%s: the deadline is after %v, want %v", name, got.Sub(before), d.want)
 		}
 		_, err := call(tried, conn, "")
-		if took := time.Since(before); fault.From(err).Code != "timeout" || took < soon || took > patience/2 {
-			t.Errorf("%s: %v after %v, want a timeout after %v", name, err, took, soon)
+		if took := time.Since(before); fault.From(err).Code != "timeout" || took < d.want || took > patience/2 {
+			t.Errorf("%s: %v after %v, want a timeout after %v", name, err, took, d.want)
 		}
-		if d.until == soon && tried.Err() != nil {
+		if d.callers == late && tried.Err() != nil {
 			t.Errorf("%s: the context is over: %v", name, tried.Err())
 		}
 		cancel()

@@ -56,24 +56,68 @@ func NewCall(ctx context.Context) context.Context {
 	return &logical{Context: ctx}
 }
 
+type tryKey struct{}
+
 // timedTry is the context of one try.
 type timedTry struct {
 	context.Context
-	end time.Time
+	length    time.Duration
+	end, last time.Time
 }
 
 func (t *timedTry) Deadline() (time.Time, bool) { return t.end, true }
 
-// Until returns a context for one try of a call over a connection of Dial's, which
-// ends it at that time, or at the deadline of ctx if that is sooner. The context
-// itself does not end then: it has no timer, which most tries never need. So Done
-// tells only of the end of ctx, and a context that is derived from it must not be
-// given a later deadline.
-func Until(ctx context.Context, end time.Time) context.Context {
-	if sooner, ok := ctx.Deadline(); ok && sooner.Before(end) {
-		end = sooner
+func (t *timedTry) Value(key any) any {
+	if key == (tryKey{}) {
+		return t
 	}
-	return &timedTry{ctx, end}
+	return t.Context.Value(key)
+}
+
+// Try returns a context for one try of a call over a connection of Dial's, which
+// takes so long from now at most, and ends at last or at the deadline of ctx in
+// any case. The context itself does not end then: it has no timer, which most
+// tries never need. So Done tells only of the end of ctx, and a context that is
+// derived from it must not be given a later deadline.
+func Try(ctx context.Context, length time.Duration, last time.Time) context.Context {
+	if sooner, ok := ctx.Deadline(); ok && sooner.Before(last) {
+		last = sooner
+	}
+	t := &timedTry{Context: ctx, length: length, last: last}
+	t.end = t.ends()
+	return t
+}
+
+// ends is when the try ends if it begins now.
+func (t *timedTry) ends() time.Time {
+	if end := time.Now().Add(t.length); end.Before(t.last) {
+		return end
+	}
+	return t.last
+}
+
+// Restart returns ctx with the try as if it began now: what it waited for before
+// anything was sent is none of its time. One that has just begun stays as it is.
+func Restart(ctx context.Context) context.Context {
+	t, ok := ctx.Value(tryKey{}).(*timedTry)
+	if !ok {
+		return ctx
+	}
+	end := t.ends()
+	if end.Sub(t.end) < t.length/100 {
+		return ctx
+	}
+	return &timedTry{Context: ctx, length: t.length, end: end, last: t.last}
+}
+
+// Restarted is the deadline that Restart would give the try of ctx, and last the
+// one that it has however often it is restarted.
+func Restarted(ctx context.Context) (end, last time.Time) {
+	if t, ok := ctx.Value(tryKey{}).(*timedTry); ok {
+		return t.ends(), t.last
+	}
+	end, _ = ctx.Deadline()
+	return end, end
 }
 
 // bound is the innermost interceptor: what goes over the wire ends by itself.
