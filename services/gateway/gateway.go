@@ -50,7 +50,7 @@ type Settings struct {
 	MaxInFlight int `env:"MAX_IN_FLIGHT" envDefault:"128"`
 	// RequestTimeout bounds all calls and tries of one request, once its body is there.
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"2s"`
-	// TryTimeout bounds one try of one call.
+	// TryTimeout bounds one try of one call, from when it is sent.
 	TryTimeout time.Duration `env:"TRY_TIMEOUT" envDefault:"600ms"`
 	// RequestLogLevel is the level of the line that each request is logged with,
 	// if it did not fail; below LogLevel there is none.
