@@ -71,6 +71,11 @@ echo "ok    a volume made on demand outlives its pod"
 echo "ok    metrics of three nodes"
 
 if [[ $(way) = build ]]; then
+  # shellcheck disable=SC2016
+  slack=$(docker exec "$cluster-worker2" sh -c 'cat /proc/$(pgrep -n redis-server)/timerslack_ns')
+  [[ $slack = 5000000 ]] || fail "a process in a pod has a timer slack of $slack ns, not the 5 ms that its node has"
+  echo "ok    what runs in a pod has its node's timer slack"
+
   # One listens on this machine and one behind it, on addresses that belong to nobody. Any other container may call both.
   listen() { docker run -d --name "$1" --network "$2" "$cluster/redis:kind" redis-server --port "$3" --protected-mode no --save "" > /dev/null; }
   listen "$outside" none 16399
