@@ -11,8 +11,6 @@ cd "$(dirname "$0")/../.."
 source k8s/kind/settings.sh
 # The trial shares the machine with the cluster, and one processor takes a quarter less of it than two.
 export GOMAXPROCS=${GOMAXPROCS:-1}
-# Nor need its sleeps, and those of all that it starts, end to the microsecond: Go's monitor thread sleeps 20 µs at a time.
-[[ ! -w /proc/self/timerslack_ns ]] || echo 5000000 > /proc/self/timerslack_ns
 namespace=coatcheck target=http://127.0.0.1:$http_port
 parts=(gateway auth cart)
 

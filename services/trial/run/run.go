@@ -269,8 +269,10 @@ func open(ctx context.Context, o Options, address string) (*local.Shop, *fault.N
 		Spares: o.Scenario.Spares, RestartDelay: restartDelay, Watch: o.Watch, Trial: address,
 		Env: map[string][]string{
 			local.Cart: {"COATCHECK_CATALOGUE_FILE=" + file},
-			// Three replicas and the trial share this machine: a second processor for each
-			// gateway costs it more in wake-ups than it gives.
+			// Three replicas of each and the trial share this machine. Six passwords hashed at
+			// once would all be late, and a second processor for each gateway costs more in
+			// wake-ups than it gives.
+			local.Auth:    {"COATCHECK_MAX_PASSWORD_HASHES=1"},
 			local.Gateway: {"GOMAXPROCS=1"},
 		},
 	}
