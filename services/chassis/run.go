@@ -107,6 +107,10 @@ type Service struct {
 	Processors int
 }
 
+// TimerSlack is how late a timer of a service may be: little beside all its time
+// limits, and enough for most to wait for the next that is due.
+const TimerSlack = 5 * time.Millisecond
+
 // Run starts the service and returns when it has drained and stopped: after
 // SIGTERM or SIGINT, or when ctx ends. An error means that it could not start
 // or that a listener failed.
@@ -125,6 +129,7 @@ func Run(ctx context.Context, s Service) error {
 	}
 	limitMemory("/sys/fs/cgroup", s.GCPercent)
 	limitProcessors(s.Processors)
+	_ = SlackTimers(TimerSlack) // without, the service only costs more
 	admin := newAdmin(s.Name, s.Settings, s.Registry)
 	failed := make(chan error, 2)
 	serve := func(what string, serve func(net.Listener) error, on net.Listener) {

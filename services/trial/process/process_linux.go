@@ -16,18 +16,6 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
-// SlackTimers lets every sleep of this process, and of those that it starts from
-// now on, end up to so much late, and so together with others: Go's monitor thread
-// alone sleeps for 20 µs at a time, and a dozen processes on two processors of a
-// virtual machine spend a fifth of them on being woken. 0 is what the process began
-// with. It is ENOTSUP in a binary that uses cgo. See PR_SET_TIMERSLACK in prctl(2).
-func SlackTimers(slack time.Duration) error {
-	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, uintptr(slack), 0); errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // first tells whether this is the thread that the process began with.
 func first() bool { return unix.Gettid() == os.Getpid() }
 

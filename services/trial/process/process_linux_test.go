@@ -2,12 +2,10 @@ package process
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -133,35 +131,5 @@ func TestChildDies(t *testing.T) {
 	}
 	if unix.Kill(cmd.Process.Pid, 0) == nil && ctx.Err() == nil {
 		t.Error("it is still there")
-	}
-}
-
-// TestSlackTimers reads the slack of a child that the starter starts.
-func TestSlackTimers(t *testing.T) {
-	slack := func() string {
-		t.Helper()
-		s := NewStarter()
-		defer s.Close()
-		var out strings.Builder
-		cat := exec.CommandContext(t.Context(), "cat", "/proc/self/timerslack_ns")
-		cat.Stdout = &out
-		if err := s.Start(cat); err != nil {
-			t.Fatal(err)
-		}
-		if err := cat.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(out.String())
-	}
-	err := SlackTimers(5 * time.Millisecond)
-	if errors.Is(err, syscall.ENOTSUP) {
-		t.Skip("this binary uses cgo")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = SlackTimers(0) }) // what the process began with
-	if got := slack(); got != "5000000" {
-		t.Errorf("the slack is %s ns", got)
 	}
 }

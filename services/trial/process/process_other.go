@@ -13,9 +13,6 @@ var errLinux = errors.New("what processes use is only known on Linux")
 // attributes end no process with its parent here.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// SlackTimers is only known on Linux.
-func SlackTimers(time.Duration) error { return errLinux }
-
 // first does not matter where no child ends with a thread.
 func first() bool { return false }
 

@@ -11,15 +11,12 @@ import (
 	"slices"
 	"time"
 
+	"coatcheck/chassis"
 	"coatcheck/trial/fault"
 	"coatcheck/trial/history"
-	"coatcheck/trial/process"
 	"coatcheck/trial/report"
 	"coatcheck/trial/run"
 )
-
-// timerSlack is how late the sleeps of a trial and its shop may end.
-const timerSlack = 5 * time.Millisecond
 
 func runFlags(set *flag.FlagSet) func(context.Context, []string) error {
 	o := run.Options{Out: os.Stdout}
@@ -46,7 +43,7 @@ func runFlags(set *flag.FlagSet) func(context.Context, []string) error {
 			return err
 		}
 		fmt.Printf("trial %s, seed %d: %v of traffic, %g requests a second\n", o.Scenario.Name, o.Seed, o.Length, o.Rate)
-		_ = process.SlackTimers(timerSlack) // without, it only costs more
+		_ = chassis.SlackTimers(chassis.TimerSlack) // as the services do, on the same machine
 		return judged(run.Run(ctx, o))
 	}
 }
