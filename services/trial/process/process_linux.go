@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -19,27 +18,21 @@ func attributes() *syscall.SysProcAttr {
 // first tells whether this is the thread that the process began with.
 func first() bool { return unix.Gettid() == os.Getpid() }
 
-// CPU is the time that the process has used so far, user and system.
+// CPU is the time that the process has used so far, user and system, to the
+// nanosecond: of its CPU-time clock, see clock_getcpuclockid(3).
 func CPU(pid int) (time.Duration, error) {
-	const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Linux runs
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
+	const (
+		scheduled = 2       // CPUCLOCK_SCHED: all that its threads were on a processor
+		most      = 1 << 22 // PID_MAX_LIMIT
+	)
+	if pid < 1 || pid > most { // whose clock would be another's
+		return 0, fmt.Errorf("the CPU time of process %d: %w", pid, unix.ESRCH)
 	}
-	// The command's name stands in parentheses and may hold anything.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
+	var used unix.Timespec
+	if err := unix.ClockGettime(^int32(pid)<<3|scheduled, &used); err != nil {
+		return 0, fmt.Errorf("the CPU time of process %d: %w", pid, err)
 	}
-	sum := time.Duration(0)
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(string(field), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
-		}
-		sum += time.Duration(n) * tick
-	}
-	return sum, nil
+	return time.Duration(used.Nano()), nil
 }
 
 // IO is what the process has read and written so far, of files and sockets alike.

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strconv"
@@ -65,10 +66,35 @@ func TestFigures(t *testing.T) {
 		t.Errorf("32 MiB are %d bytes", grown)
 	}
 	_ = memory[0]
-	for _, err := range []error{second(CPU(1 << 30)), second(IO(1 << 30)), second(Resident(1 << 30))} {
+	for _, err := range []error{second(CPU(1 << 30)), second(CPU(0)), second(CPU(1 << 22)), second(IO(1 << 30)), second(Resident(1 << 30))} {
 		if err == nil {
 			t.Error("there are figures of a process that is not there")
 		}
+	}
+}
+
+// TestShortCPU: what a child has used is told to less than a tick of the clock, 10 ms.
+func TestShortCPU(t *testing.T) {
+	cat := exec.CommandContext(t.Context(), "cat")
+	in, err := cat.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cat.Start(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := CPU(cat.Process.Pid)
+	for began := time.Now(); err == nil && before == 0 && time.Since(began) < 10*time.Second; {
+		before, err = CPU(cat.Process.Pid)
+	}
+	if err != nil || before == 0 || before%(10*time.Millisecond) == 0 {
+		t.Errorf("it has used %v, %v", before, err)
+	}
+	if err := errors.Join(in.Close(), cat.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	if used, err := CPU(cat.Process.Pid); err == nil {
+		t.Errorf("a process that has ended has used %v", used)
 	}
 }
 
