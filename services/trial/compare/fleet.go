@@ -75,10 +75,9 @@ func openFleet(_ context.Context, r *run, state string) (*fleet, error) {
 		}
 	}
 	for _, p := range f.all[:replicas] {
-		if err := awaitReadyAt(p.Admin); err != nil {
-			log, _ := os.ReadFile(p.log.Name())
+		if err := p.awaitReady(); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: %w\n%s", p.Name, err, log)
+			return nil, err
 		}
 	}
 	return f, nil
@@ -153,7 +152,7 @@ func (f *fleet) Restart(i int) error {
 	if err := f.start(f.all[i]); err != nil {
 		return err
 	}
-	return awaitReadyAt(f.all[i].Admin)
+	return f.all[i].awaitReady()
 }
 
 func (f *fleet) Add() error {
@@ -161,7 +160,7 @@ func (f *fleet) Add() error {
 	if err := f.start(p); err != nil {
 		return err
 	}
-	return awaitReadyAt(p.Admin)
+	return p.awaitReady()
 }
 
 func (f *fleet) Metrics() (admins []string) {
@@ -201,6 +200,15 @@ func (f *fleet) Close() {
 		})
 	}
 	group.Wait()
+}
+
+// awaitReady says with an error what the process said.
+func (p *server) awaitReady() error {
+	if err := awaitReadyAt(p.Admin); err != nil {
+		log, _ := os.ReadFile(p.log.Name())
+		return fmt.Errorf("%s: %w\n%s", p.Name, err, log)
+	}
+	return nil
 }
 
 func awaitReadyAt(admins []string) error {

@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -70,6 +71,30 @@ func TestFigures(t *testing.T) {
 		if err == nil {
 			t.Error("there are figures of a process that is not there")
 		}
+	}
+}
+
+// TestFreePorts: nobody listens on them, and none is given twice while another is
+// left.
+func TestFreePorts(t *testing.T) {
+	seen := map[string]bool{}
+	for range 12 {
+		ports, err := FreePorts(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, addr := range ports {
+			lis, err := net.Listen("tcp", addr)
+			if err != nil || seen[addr] {
+				t.Errorf("%s: given before %v, %v", addr, seen[addr], err)
+				continue
+			}
+			seen[addr] = true
+			_ = lis.Close() // who was given it listens later
+		}
+	}
+	if _, err := FreePorts(101); err == nil {
+		t.Error("there are more than each process has")
 	}
 }
 
