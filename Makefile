@@ -147,10 +147,11 @@ test-browser: go redis chromium $(AXE) ## the storefront in a real Chromium, and
 $(AXE): $(BROWSER)/package.json $(BROWSER)/package-lock.json | npm
 	@mkdir -p $(BIN)/axe && cp $^ $(BIN)/axe/ && npm ci --prefix $(BIN)/axe --ignore-scripts --no-audit --no-fund --silent && touch $@
 
-# Those of the second line, with the detector in services and in hashing passwords, would keep the others waiting.
+# Those of the second line, with the detector in services and in hashing passwords, would keep the others waiting, and
+# each other.
 race: go redis strace ## all tests with the race detector, but those that measure whole shops
 	CGO_ENABLED=1 go test -race $$(go list work | grep -vE '/trial/(defects|e2e)$$')
-	CGO_ENABLED=1 go test -race -p 1 ./services/trial/defects ./services/trial/e2e
+	CGO_ENABLED=1 go test -race -p 1 -parallel 1 ./services/trial/defects ./services/trial/e2e
 
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l proto services helm | tee -a /dev/stderr)"

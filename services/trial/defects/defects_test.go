@@ -2,6 +2,7 @@ package defects
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,8 +139,9 @@ var (
 
 const (
 	// maxStall is how long a machine may keep everybody waiting until it, and not
-	// the shop, is the reason why a request is given up.
-	maxStall  = 500 * time.Millisecond
+	// the shop, is the reason why a request is given up: a request waits its turn
+	// several times where what measures this waits once.
+	maxStall  = 150 * time.Millisecond
 	maxRounds = 4
 )
 
@@ -157,7 +159,14 @@ func TestDefects(t *testing.T) {
 			tr := d.trial
 			tr.length = cmp.Or(tr.length, 3*time.Second)
 			for round := 1; ; round++ {
-				sound, broken, stall = d.try(t, tr)
+				var err error
+				if sound, broken, stall, err = d.try(t, tr); err != nil {
+					if stall < maxStall || round == maxRounds {
+						t.Fatalf("on a machine that stalls for %v: %v", stall, err)
+					}
+					t.Logf("again, on a machine that stalls for %v: %v", stall, err)
+					continue
+				}
 				enough, calm := d.enough(sound) && (d.found(broken) || d.enough(broken)), stall < maxStall
 				if enough && (calm || sound.Pass && d.found(broken)) || round == maxRounds {
 					break
@@ -181,7 +190,7 @@ func TestDefects(t *testing.T) {
 }
 
 // try runs the trial in both shops, side by side.
-func (d defect) try(t *testing.T, tr trial) (sound, broken check.Verdict, stall time.Duration) {
+func (d defect) try(t *testing.T, tr trial) (sound, broken check.Verdict, stall time.Duration, err error) {
 	t.Helper()
 	type outcome struct {
 		stall time.Duration
@@ -201,14 +210,9 @@ func (d defect) try(t *testing.T, tr trial) (sound, broken check.Verdict, stall 
 	}
 	for range cap(ended) {
 		o := <-ended
-		if stall = max(stall, o.stall); o.err != nil {
-			t.Error(o.err)
-		}
+		stall, err = max(stall, o.stall), errors.Join(err, o.err)
 	}
-	if t.Failed() {
-		t.FailNow()
-	}
-	return sound, broken, stall
+	return sound, broken, stall, err
 }
 
 // enough tells whether the shop has shown something.
