@@ -287,9 +287,9 @@ func TestDataKeysAndPasswordSurvive(t *testing.T) {
 
 	shop = open(t, o)
 	redis = byName(t, shop.Processes(), "redis")
-	if got := ask(t, o, redis.Address, "GET coat"); !strings.HasSuffix(got, "17") {
-		t.Errorf("after down and up, GET answers %q", got)
-	}
+	within(t, 5*time.Second, "the value is there after down and up", func() bool {
+		return strings.HasSuffix(ask(t, o, redis.Address, "GET coat"), "17")
+	})
 	if err := shop.Kill("redis", syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
