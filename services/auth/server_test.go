@@ -365,7 +365,7 @@ func TestNothingSecretIsStored(t *testing.T) {
 		ok(t, err)
 		stored.Write(text)
 	}
-	if !regexp.MustCompile(`\$argon2id\$v=19\$m=19456,t=2,p=1\$`).Match(stored.Bytes()) {
+	if !regexp.MustCompile(`\$argon2id\$v=19\$m=12288,t=3,p=1\$`).Match(stored.Bytes()) {
 		t.Error("no password hash where one is expected")
 	}
 	for _, secret := range secrets {

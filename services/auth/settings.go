@@ -34,7 +34,7 @@ type Settings struct {
 	Issuer string `env:"ISSUER" envDefault:"coatcheck"`
 	Lives
 	// MaxPasswordHashes bounds the password hashes computed at once; each takes
-	// 19 MiB and one core for some tens of milliseconds, and more than there are
+	// 12 MiB and one core for some tens of milliseconds, and more than there are
 	// cores only make each take longer. 0 means one for each core, at most 4.
 	MaxPasswordHashes int `env:"MAX_PASSWORD_HASHES" envDefault:"0"`
 	// How many log-ins (LogInRate) and registrations a minute are taken from one

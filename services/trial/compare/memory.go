@@ -92,7 +92,7 @@ type filling struct {
 // enrolEach registers users with an account's usual contents.
 func enrolEach(users auth.Store) func(context.Context, []string) error {
 	return func(ctx context.Context, ids []string) error {
-		phc := "$argon2id$v=19$m=19456,t=2,p=1$" + strings.Repeat("A", 22) + "$" + strings.Repeat("B", 43)
+		phc := "$argon2id$v=19$m=12288,t=3,p=1$" + strings.Repeat("A", 22) + "$" + strings.Repeat("B", 43)
 		for i, id := range ids {
 			if err := users.Register(ctx, id, "user-"+strconv.Itoa(i)+"@example.com", phc, time.Now()); err != nil {
 				return err

@@ -253,7 +253,7 @@ func TestAnotherProcess(t *testing.T) {
 		maker := newBrowser(t)
 		maker.want(maker.do("POST", one+"/v1/users", credentials("a@example.com")), 201, "")
 		// The second starts with an account that the first does not have.
-		text := fmt.Sprintf(`[{"id": %q, "email": "b@example.com", "password": %q}]`, "u_"+strings.Repeat("A", 22), "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$"+strings.Repeat("A", 43))
+		text := fmt.Sprintf(`[{"id": %q, "email": "b@example.com", "password": %q}]`, "u_"+strings.Repeat("A", 22), "$argon2id$v=19$m=12288,t=3,p=1$AAAAAAAAAAAAAAAAAAAAAA$"+strings.Repeat("A", 43))
 		if err := os.WriteFile(accounts, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
