@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -29,14 +30,38 @@ func (g *Gateway) admit(next handler) handler {
 			closeAfter(w, r)
 			return err
 		}
-		select {
-		case g.slots <- struct{}{}:
-			defer func() { <-g.slots }()
-		default:
+		w.body, w.end = body, time.Now().Add(g.settings.RequestTimeout)
+		if !g.enter(r.Context()) {
 			return refuse(http.StatusServiceUnavailable, "overloaded", "Too many requests are being worked on; try again soon.")
 		}
-		w.body, w.end = body, time.Now().Add(g.settings.RequestTimeout)
+		defer func() { <-g.slots }()
 		return next(w, r)
+	}
+}
+
+// enter takes a slot, which the caller gives back. While there is none, as many
+// requests as there are slots wait for one, in the order of coming and for a
+// quarter of the time that they have: here, where it costs nothing, and not
+// further on, where calls that all take too long are given up and made again.
+func (g *Gateway) enter(ctx context.Context) bool {
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	default:
+	}
+	defer g.waiting.Add(-1)
+	if int(g.waiting.Add(1)) > cap(g.slots) {
+		return false
+	}
+	patience := time.NewTimer(g.settings.RequestTimeout / 4)
+	defer patience.Stop()
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	case <-patience.C:
+		return false
+	case <-ctx.Done():
+		return false
 	}
 }
 

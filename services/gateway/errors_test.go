@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
@@ -175,11 +176,43 @@ func TestOverload(t *testing.T) {
 		s.client(t).want(200, "", "GET", "/v1/products", "")
 	}()
 	<-entered
-	s.client(t).want(503, "overloaded", "GET", "/v1/products", "")
+	waits := make(chan response)
+	began := time.Now()
+	go func() { waits <- s.client(t).want(503, "overloaded", "GET", "/v1/products", "") }()
+	for s.waiting.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.client(t).want(503, "overloaded", "GET", "/v1/products", "") // one waits already
+	if took := time.Since(began); took > settings.RequestTimeout/8 {
+		t.Errorf("who can't even wait is told so after %v", took)
+	}
 	s.client(t).want(200, "", "GET", "/livez", "")
 	s.client(t).want(503, "starting", "GET", "/readyz", "")
+	<-waits
+	if took := time.Since(began); took < settings.RequestTimeout/4 || took > settings.RequestTimeout/2 {
+		t.Errorf("waited for %v", took)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leaves := make(chan bool)
+	go func() {
+		defer close(leaves)
+		if s.enter(gone) {
+			t.Error("there was a slot for one more")
+		}
+	}()
+	leave()
+	<-leaves
+	if n := s.waiting.Load(); n != 0 {
+		t.Errorf("%d are waiting", n)
+	}
+	go func() { waits <- s.client(t).want(200, "", "GET", "/v1/cart", "") }()
+	for s.waiting.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	close(release)
+	<-entered // whose turn it was
 	<-done
+	<-waits
 	s.fakeCarts[0].before = nil
 	c.want(200, "", "GET", "/v1/cart", "")
 }

@@ -46,8 +46,13 @@ type Settings struct {
 	// Storefront serves a page at /. It is off unless asked for: who runs the shop
 	// as a back end has pages of their own, and this one tells the names of replicas.
 	Storefront bool `env:"STOREFRONT"`
-	// MaxInFlight bounds the requests being worked on; more are refused at once.
+	// MaxInFlight bounds the requests being worked on, and those that wait for their
+	// turn meanwhile; more are refused at once. See enter.
 	MaxInFlight int `env:"MAX_IN_FLIGHT" envDefault:"128"`
+	// ConnectionAge is after how long a client's connection is ended in order, give or
+	// take a tenth, so that clients find replicas that came later; 0 is never. Each
+	// then costs another handshake, of TLS where that ends here.
+	ConnectionAge time.Duration `env:"CONNECTION_AGE" envDefault:"1m"`
 	// RequestTimeout bounds all calls and tries of one request, once its body is there.
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"2s"`
 	// TryTimeout bounds one try of one call, from when it is sent.
@@ -90,6 +95,9 @@ func (s Settings) Validate() []error {
 	}
 	if s.MaxInFlight < 1 {
 		faults = append(faults, errors.New("COATCHECK_MAX_IN_FLIGHT: must be at least 1"))
+	}
+	if s.ConnectionAge < 0 || 0 < s.ConnectionAge && s.ConnectionAge < time.Second {
+		faults = append(faults, errors.New("COATCHECK_CONNECTION_AGE: must be 0, or at least 1s"))
 	}
 	if s.TicketCache < 0 || s.TicketCache > 1_000_000 {
 		faults = append(faults, errors.New("COATCHECK_TICKET_CACHE: must be 0 to 1000000"))
@@ -143,6 +151,7 @@ type Gateway struct {
 	mux         *http.ServeMux
 	crossOrigin *http.CrossOriginProtection
 	slots       chan struct{} // one for each request being worked on
+	waiting     atomic.Int64  // requests that wait for a slot
 	metrics     *metrics
 	ready       atomic.Bool
 	draining    atomic.Bool

@@ -92,12 +92,12 @@ func toRefusal(err error) *refusal {
 	return r
 }
 
-// setCommon sets what every answer carries.
-func (g *Gateway) setCommon(w *answer) {
+// setCommon sets what every answer carries; last is of its connection.
+func (g *Gateway) setCommon(w *answer, last bool) {
 	w.set("Served-By", g.instance)
 	w.set("X-Content-Type-Options", "nosniff")
 	w.set("Cache-Control", "no-store")
-	if g.draining.Load() {
+	if last {
 		w.set("Connection", "close") // on HTTP/2 net/http makes a GOAWAY of it
 	}
 }

@@ -72,9 +72,10 @@ func (g *Gateway) newMux() *http.ServeMux {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := &answer{ResponseWriter: w, id: tracing.Name(r)}
 	g.metrics.inFlight.Inc()
-	defer g.observe(a, r, time.Now())
+	now := time.Now()
+	defer g.observe(a, r, now)
 	defer g.recover(a, r)
-	g.setCommon(a)
+	g.setCommon(a, g.last(r, now))
 	err := g.dispatch(a, r)
 	if err != nil {
 		g.fail(a, r, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"time"
@@ -40,6 +41,7 @@ func NewServer(g *Gateway, around ...func(http.Handler) http.Handler) *Server {
 			WriteTimeout:   readTimeout + g.settings.RequestTimeout + 5*time.Second,
 			IdleTimeout:    60 * time.Second,
 			MaxHeaderBytes: 16 << 10,
+			ConnContext:    g.bound,
 			// What clients do wrong on the wire is no error of ours.
 			ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		},
@@ -59,6 +61,25 @@ func (s *Server) Serve(lis net.Listener) error {
 // connection, and goes on serving. Closing idle connections instead would race
 // with requests that are on their way. HTTP/2 connections are told by Stop.
 func (s *Server) Drain() { s.gateway.draining.Store(true) }
+
+// endKey finds when a connection is to end in the contexts of its requests.
+type endKey struct{}
+
+// bound gives a connection its end. Those that came together must not all come
+// again together.
+func (g *Gateway) bound(ctx context.Context, _ net.Conn) context.Context {
+	age := g.settings.ConnectionAge
+	if age == 0 {
+		return ctx
+	}
+	return context.WithValue(ctx, endKey{}, time.Now().Add(time.Duration((0.9+0.2*rand.Float64())*float64(age))))
+}
+
+// last tells whether the client is to send its next request elsewhere.
+func (g *Gateway) last(r *http.Request, now time.Time) bool {
+	end, bounded := r.Context().Value(endKey{}).(time.Time)
+	return g.draining.Load() || bounded && now.After(end)
+}
 
 // Stop refuses new connections and lets requests under way end until ctx does.
 func (s *Server) Stop(ctx context.Context) error { return s.http.Shutdown(ctx) }

@@ -145,6 +145,60 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestConnectionAge: an old connection is ended by an answer, and a request that is
+// under way on it then is answered.
+func TestConnectionAge(t *testing.T) {
+	for name, transport := range map[string]func(*http.Transport){"HTTP/1.1": nil, "HTTP/2": h2c} {
+		t.Run(name, func(t *testing.T) {
+			settings := testSettings()
+			settings.ConnectionAge = 200 * time.Millisecond
+			s := newShopWith(t, settings, 1)
+			_, addr := s.listen(t, nil)
+			c := s.remote(t, addr, transport)
+			send := c.send
+			reused := false
+			c.send = func(r *http.Request) (*http.Response, error) {
+				trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}
+				return send(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+			}
+			c.want(200, "", "GET", "/v1/cart", "")
+			began := time.Now()
+			c.want(200, "", "GET", "/v1/cart", "")
+			if !reused && time.Since(began) < settings.ConnectionAge/2 {
+				t.Error("a young connection was not kept")
+			}
+			time.Sleep(settings.ConnectionAge * 3 / 2)
+			if name == "HTTP/2" { // whose connection has many
+				entered, release := make(chan bool), make(chan bool)
+				var once sync.Once
+				s.fakeCarts[0].before = func(_ ctx, call string, _ any) error {
+					if call == "ListProducts" {
+						once.Do(func() { close(entered) })
+						<-release
+					}
+					return nil
+				}
+				done := make(chan response, 1)
+				go func() { done <- c.want(200, "", "GET", "/v1/products", "") }()
+				<-entered
+				defer func() {
+					close(release)
+					<-done
+				}()
+			}
+			c.want(200, "", "POST", "/v1/cart/items", addMugs)
+			if !reused {
+				t.Error("an old connection was given up before it was ended")
+			}
+			time.Sleep(20 * time.Millisecond) // a GOAWAY follows its answer
+			c.want(200, "", "POST", "/v1/cart/items", addMugs)
+			if reused {
+				t.Error("an old connection was kept")
+			}
+		})
+	}
+}
+
 func TestStopIsBounded(t *testing.T) {
 	s := newShop(t)
 	srv, addr := s.listen(t, nil)
@@ -173,7 +227,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.Storefront || got.MaxInFlight != 128 || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond ||
+	if got.HTTPAddr != ":8080" || got.PlainHTTP || got.Storefront || got.MaxInFlight != 128 || got.ConnectionAge != time.Minute || got.RequestTimeout != 2*time.Second || got.TryTimeout != 600*time.Millisecond ||
 		got.AddressRate != 1000 || got.TicketRate != 100 || len(got.TrustedProxies) != 0 {
 		t.Errorf("defaults: %+v", got)
 	}
@@ -189,6 +243,7 @@ func TestSettings(t *testing.T) {
 		"COATCHECK_CART_ADDR: must be set":            {good[1]},
 		"COATCHECK_AUTH_ADDR: must be dns:///":        {good[0], "COATCHECK_AUTH_ADDR=auth"},
 		"COATCHECK_MAX_IN_FLIGHT: must be at least":   append(good, "COATCHECK_MAX_IN_FLIGHT=0"),
+		"COATCHECK_CONNECTION_AGE: must be 0, or":     append(good, "COATCHECK_CONNECTION_AGE=10ms"),
 		"COATCHECK_TRY_TIMEOUT: must be at least":     append(good, "COATCHECK_TRY_TIMEOUT=1ms"),
 		"COATCHECK_REQUEST_TIMEOUT: must be at least": append(good, "COATCHECK_REQUEST_TIMEOUT=500ms"),
 		"COATCHECK_PLAIN_HTTP: ":                      append(good, "COATCHECK_PLAIN_HTTP=perhaps"),
