@@ -23,7 +23,6 @@ while read -r node network; do
   put "$node" /etc/cni/net.d/10-pods.conflist << CNI
 {"cniVersion": "0.4.0", "name": "pods", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
-   "ipam": {"type": "host-local", "ranges": [[{"subnet": "$network"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
-  {"type": "portmap", "capabilities": {"portMappings": true}}]}
+   "ipam": {"type": "host-local", "ranges": [[{"subnet": "$network"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 CNI
 done <<< "$all"

@@ -3,7 +3,7 @@
 set -euo pipefail
 source "$(dirname "$0")/../settings.sh"
 packages=systemd,dbus,conntrack,iptables,nftables,iproute2,ethtool,util-linux,mount,kmod,libseccomp2,pigz,ca-certificates,curl,jq,procps
-packages+=,containerd,runc,containernetworking-plugins,ipset,ebtables,socat,catatonit,busybox-static
+packages+=,containerd,crun,containernetworking-plugins,ipset,ebtables,socat,catatonit,busybox-static
 image=$cluster/rootfs:$DEBIAN-$(echo "$packages" | sha256sum | cut -c1-12)
 
 if ! docker image inspect "$image" > /dev/null 2>&1; then
