@@ -62,6 +62,9 @@ else
   create || { echo "once more"; kind delete cluster --name "$cluster"; create; }
 fi
 
+# Where the machine is full, those that serve go before the one that watches.
+docker update --cpu-shares 4096 "$cluster-worker" "$cluster-worker2" > /dev/null
+
 # The node's own kubectl never differs from its API server by more than kubectl allows.
 if [[ $(uname) = Linux ]]; then
   docker exec "$cluster-control-plane" cat /usr/bin/kubectl > "$root/.bin/kubectl.new"
