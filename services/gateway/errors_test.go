@@ -176,12 +176,18 @@ func TestOverload(t *testing.T) {
 		s.client(t).want(200, "", "GET", "/v1/products", "")
 	}()
 	<-entered
-	waits := make(chan response)
+	oneWaits := func() {
+		t.Helper()
+		for deadline := time.Now().Add(settings.RequestTimeout); s.waiting.Load() == 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody waits for a slot")
+			}
+		}
+	}
+	waits := make(chan response, 1)
 	began := time.Now()
 	go func() { waits <- s.client(t).want(503, "overloaded", "GET", "/v1/products", "") }()
-	for s.waiting.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	oneWaits()
 	s.client(t).want(503, "overloaded", "GET", "/v1/products", "") // one waits already
 	if took := time.Since(began); took > settings.RequestTimeout/8 {
 		t.Errorf("who can't even wait is told so after %v", took)
@@ -206,9 +212,7 @@ func TestOverload(t *testing.T) {
 		t.Errorf("%d are waiting", n)
 	}
 	go func() { waits <- s.client(t).want(200, "", "GET", "/v1/cart", "") }()
-	for s.waiting.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	oneWaits()
 	close(release)
 	<-entered // whose turn it was
 	<-done

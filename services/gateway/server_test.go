@@ -67,6 +67,21 @@ func h2c(tr *http.Transport) {
 	tr.Protocols.SetUnencryptedHTTP2(true)
 }
 
+// hold keeps the carts' calls of a name: entered is closed when one has come, and
+// they go on when release is closed.
+func (s *shop) hold(name string) (entered, release chan bool) {
+	entered, release = make(chan bool), make(chan bool)
+	var once sync.Once
+	s.fakeCarts[0].before = func(_ ctx, call string, _ any) error {
+		if call == name {
+			once.Do(func() { close(entered) })
+			<-release
+		}
+		return nil
+	}
+	return entered, release
+}
+
 // Requests that are under way when the server stops finish, and every answer
 // since Drain tells the client to go elsewhere; new requests are served until
 // Stop.
@@ -93,15 +108,7 @@ func TestDrain(t *testing.T) {
 			if closing {
 				t.Error("Connection: close before Drain")
 			}
-			entered, release := make(chan bool), make(chan bool)
-			var once sync.Once
-			s.fakeCarts[0].before = func(_ ctx, call string, _ any) error {
-				if call == "ListProducts" {
-					once.Do(func() { close(entered) })
-					<-release
-				}
-				return nil
-			}
+			entered, release := s.hold("ListProducts")
 			slow := s.remote(t, addr, transport)
 			done := make(chan response, 1)
 			go func() { done <- slow.want(200, "", "GET", "/v1/products", "") }()
@@ -169,15 +176,7 @@ func TestConnectionAge(t *testing.T) {
 			}
 			time.Sleep(settings.ConnectionAge * 3 / 2)
 			if name == "HTTP/2" { // whose connection has many
-				entered, release := make(chan bool), make(chan bool)
-				var once sync.Once
-				s.fakeCarts[0].before = func(_ ctx, call string, _ any) error {
-					if call == "ListProducts" {
-						once.Do(func() { close(entered) })
-						<-release
-					}
-					return nil
-				}
+				entered, release := s.hold("ListProducts")
 				done := make(chan response, 1)
 				go func() { done <- c.want(200, "", "GET", "/v1/products", "") }()
 				<-entered
