@@ -48,7 +48,8 @@ func TestNamespace(t *testing.T) {
 	}
 }
 
-// TestKindShop: on kind, kubectl and Helm make the same of what autoscalers go by.
+// TestKindShop: on kind, kubectl and Helm make the same of what autoscalers go by, of
+// what pods ask for and of how they are set.
 func TestKindShop(t *testing.T) {
 	of := func(m manifests) map[string]any {
 		all := map[string]any{}
@@ -57,17 +58,28 @@ func TestKindShop(t *testing.T) {
 			spec.ScaleTargetRef.Name = "" // after the release
 			all[hpa.Labels["app.kubernetes.io/component"]+", autoscaler"] = spec
 		}
-		for _, d := range m.deployments {
-			all[d.Labels["app.kubernetes.io/component"]+", resources"] = d.Spec.Template.Spec.Containers[0].Resources
+		for _, w := range m.workloads() {
+			if w.component() == "test" {
+				continue // Helm alone has those
+			}
+			c := w.template.Spec.Containers[0]
+			all[w.component()+", resources"] = c.Resources
+			for name, value := range variables(c) {
+				all[w.component()+", "+name] = strings.ReplaceAll(value, "shop-coatcheck", "coatcheck") // after the release
+			}
 		}
 		return all
 	}
 	overlay, byHelm := of(everything(t)["k8s overlays/kind"]), of(shape(t, "kind"))
-	if len(overlay) != 7 {
-		t.Fatalf("only %v", slices.Sorted(maps.Keys(overlay)))
+	for _, what := range []string{"gateway, autoscaler", "gateway, COATCHECK_PLAIN_HTTP", "redis, resources"} {
+		if overlay[what] == nil {
+			t.Fatalf("no %s among %v", what, slices.Sorted(maps.Keys(overlay)))
+		}
 	}
-	for what, got := range overlay {
-		if want := byHelm[what]; !equality.Semantic.DeepEqual(got, want) {
+	all := maps.Clone(overlay)
+	maps.Copy(all, byHelm)
+	for what := range all {
+		if got, want := overlay[what], byHelm[what]; !equality.Semantic.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, by Helm %+v", what, got, want)
 		}
 	}

@@ -2,7 +2,6 @@ package defects
 
 import (
 	"cmp"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,9 +138,8 @@ var (
 
 const (
 	// maxStall is how long a machine may keep everybody waiting until it, and not
-	// the shop, is the reason why a request is given up: a request waits its turn
-	// several times where what measures this waits once.
-	maxStall  = 150 * time.Millisecond
+	// the shop, is the reason why a request is given up.
+	maxStall  = 500 * time.Millisecond
 	maxRounds = 4
 )
 
@@ -159,14 +157,7 @@ func TestDefects(t *testing.T) {
 			tr := d.trial
 			tr.length = cmp.Or(tr.length, 3*time.Second)
 			for round := 1; ; round++ {
-				var err error
-				if sound, broken, stall, err = d.try(t, tr); err != nil {
-					if stall < maxStall || round == maxRounds {
-						t.Fatalf("on a machine that stalls for %v: %v", stall, err)
-					}
-					t.Logf("again, on a machine that stalls for %v: %v", stall, err)
-					continue
-				}
+				sound, broken, stall = d.try(t, tr)
 				enough, calm := d.enough(sound) && (d.found(broken) || d.enough(broken)), stall < maxStall
 				if enough && (calm || sound.Pass && d.found(broken)) || round == maxRounds {
 					break
@@ -190,7 +181,7 @@ func TestDefects(t *testing.T) {
 }
 
 // try runs the trial in both shops, side by side.
-func (d defect) try(t *testing.T, tr trial) (sound, broken check.Verdict, stall time.Duration, err error) {
+func (d defect) try(t *testing.T, tr trial) (sound, broken check.Verdict, stall time.Duration) {
 	t.Helper()
 	type outcome struct {
 		stall time.Duration
@@ -210,9 +201,14 @@ func (d defect) try(t *testing.T, tr trial) (sound, broken check.Verdict, stall 
 	}
 	for range cap(ended) {
 		o := <-ended
-		stall, err = max(stall, o.stall), errors.Join(err, o.err)
+		if stall = max(stall, o.stall); o.err != nil {
+			t.Error(o.err)
+		}
 	}
-	return sound, broken, stall, err
+	if t.Failed() {
+		t.FailNow()
+	}
+	return sound, broken, stall
 }
 
 // enough tells whether the shop has shown something.

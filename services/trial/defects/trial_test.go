@@ -112,13 +112,6 @@ func (c *calls) loseBatch(ctx context.Context, method string, req, reply any, co
 // play runs the trial in the shop, and writes its history to the file. stall is
 // how long this machine kept everybody waiting meanwhile.
 func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Duration, err error) {
-	running, over := context.WithCancel(ctx)
-	stalls := make(chan time.Duration, 1)
-	go func() { stalls <- s.longestStall(running) }()
-	defer func() {
-		over()
-		stall = <-stalls
-	}()
 	start := time.Now()
 	tr.shoppers = max(1, tr.shoppers)
 	if tr.hot == 0 {
@@ -130,7 +123,7 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Dura
 	target := "http://" + s.door.Addr().String()
 	w, err := history.Create(file, history.Run{Started: start, Scenario: "defect", Seed: 1, Target: target, Rate: tr.rate, Length: tr.length})
 	if err != nil {
-		return stall, err
+		return 0, err
 	}
 	var protocols []string
 	if tr.fresh {
@@ -147,19 +140,23 @@ func (s *shop) play(ctx context.Context, tr trial, file string) (stall time.Dura
 		},
 	})
 	if err != nil {
-		return stall, errors.Join(err, w.Close(history.End{}))
+		return 0, errors.Join(err, w.Close(history.End{}))
 	}
 	faults := make(chan error, 1)
 	go func() { faults <- s.trouble(&stage{shop: s, ctx: ctx, start: start, history: w, traffic: t}, tr) }()
+	running, over := context.WithCancel(ctx)
+	stalls := make(chan time.Duration, 1)
+	go func() { stalls <- s.longestStall(running) }()
 	s.trading.Store(true)
 	err = t.Run(ctx)
 	s.trading.Store(false)
+	over()
 	if faultErr := <-faults; faultErr != nil {
 		err = errors.Join(err, fmt.Errorf("a fault: %w", faultErr))
 	}
 	// What can't be read of a shop with a defect, the checks miss.
 	_ = t.Finish(ctx)
-	return stall, errors.Join(err, w.Close(history.End{At: time.Since(start), Missed: t.Live().Missed}))
+	return <-stalls, errors.Join(err, w.Close(history.End{At: time.Since(start), Missed: t.Live().Missed}))
 }
 
 // longestStall is the longest that a nap was too long and a write to Redis took,
