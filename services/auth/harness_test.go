@@ -133,7 +133,7 @@ func serveLogging(t *testing.T, s *Server, log io.Writer) authv1.AuthServiceClie
 	}
 	go func() { _ = server.Serve(lis) }()
 	t.Cleanup(server.Close)
-	conn, err := rpc.Dial(lis.Addr().String(), rpc.NewClientMetrics(prometheus.NewRegistry()))
+	conn, err := rpc.Dial(lis.Addr().String(), rpc.NewClientMetrics(prometheus.NewRegistry()), rpc.Announced())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/rpc"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
 
@@ -130,6 +131,7 @@ func (s *Server) ListSigningKeys(context.Context, *authv1.ListSigningKeysRequest
 
 // Register makes a user; see Store.Register for what a repeat finds.
 func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*authv1.RegisterResponse, error) {
+	rpc.Announce(ctx)
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
 	}
@@ -155,6 +157,7 @@ func (s *Server) Register(ctx context.Context, req *authv1.RegisterRequest) (*au
 
 // LogIn draws a token that nobody but its holder keeps.
 func (s *Server) LogIn(ctx context.Context, req *authv1.LogInRequest) (*authv1.LogInResponse, error) {
+	rpc.Announce(ctx)
 	u, err := s.authenticate(ctx, req)
 	if err != nil {
 		return nil, err
@@ -291,6 +294,7 @@ func (s *Server) RevokeAllSessions(ctx context.Context, req *authv1.RevokeAllSes
 // ChangePassword asks for the operation before the password: a repeat of a
 // change that was made names a current password that is no longer that.
 func (s *Server) ChangePassword(ctx context.Context, req *authv1.ChangePasswordRequest) (*authv1.ChangePasswordResponse, error) {
+	rpc.Announce(ctx)
 	if err := checkUserID(req.GetUserId()); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/rpc"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
 
@@ -108,6 +109,7 @@ const clockLeeway = 5 * time.Second
 // IssueTokens does the same work as LogIn, and stores no token: the session's
 // id opens nothing.
 func (s *Server) IssueTokens(ctx context.Context, req *authv1.IssueTokensRequest) (*authv1.IssueTokensResponse, error) {
+	rpc.Announce(ctx)
 	u, err := s.authenticate(ctx, req)
 	if err != nil {
 		return nil, err

@@ -125,11 +125,6 @@ func (s Settings) Validate() []error {
 	return faults
 }
 
-// passwordTimeout bounds one try of a call that hashes a password. Such a try is
-// dear, and goes on where it is when nobody waits for it any more: short tries
-// would turn a busy moment into more work than the shop can do.
-func (s Settings) passwordTimeout() time.Duration { return max(s.TryTimeout, s.RequestTimeout/2) }
-
 // Gateway is the handler of the whole HTTP surface.
 type Gateway struct {
 	settings    Settings
@@ -158,7 +153,7 @@ type Gateway struct {
 }
 
 // New returns a gateway over connections that the caller closes when it is done.
-// That to cart is to be opened with Coalesce.
+// That to cart is to be opened with Coalesce, that to auth with rpc.Announced.
 func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *grpc.ClientConn) (*Gateway, error) {
 	docs, err := newDocs()
 	if err != nil {
@@ -179,7 +174,7 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		auth:        authv1.NewAuthServiceClient(auth),
 		cartBackend: newBackend("cart", s.TryTimeout, m, time.Now),
 		authBackend: newBackend("auth", s.TryTimeout, m, time.Now),
-		passwords:   newBackend("auth", s.passwordTimeout(), m, time.Now),
+		passwords:   newBackend("auth", s.TryTimeout, m, time.Now),
 		cookies:     newCookieNames(s.PlainHTTP),
 		tickets:     newTickets(s.TicketCache, reg),
 		limits:      newLimits(s, reg),
@@ -190,7 +185,11 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 		slots:       make(chan struct{}, s.MaxInFlight),
 		metrics:     m,
 	}
-	// Few calls hash a password, too few to earn a budget of their own.
+	// A try that hashes a password is dear, and goes on where it is when nobody waits
+	// for it any more: short tries would turn a busy moment into more work than the
+	// shop can do.
+	g.passwords.announces = true
+	// There are too few of them to earn a budget of their own.
 	g.passwords.budget = g.authBackend.budget
 	g.mux = g.newMux()
 	g.show(reg)

@@ -26,6 +26,7 @@ const (
 // backend is one service that is asked, and what may be spent on asking again.
 type backend struct {
 	tryTimeout time.Duration
+	announces  bool // its calls, so that only a silent one ends at tryTimeout
 	budget     *budget
 	calls      [maxTries + 1][len(callResults)]prometheus.Counter
 	retries    prometheus.Counter
@@ -105,7 +106,12 @@ func ask[Req, Resp any](ctx context.Context, end time.Time, b *backend, method f
 }
 
 func once[Req, Resp any](ctx context.Context, end time.Time, b *backend, method func(context.Context, *Req, ...grpc.CallOption) (*Resp, error), req *Req, try int) (*Resp, string, error) {
-	ctx = rpc.Try(ctx, b.tryTimeout, end)
+	if b.announces {
+		// What works is left to it, as long as there is time for one more try.
+		ctx = rpc.TryAnnounced(ctx, b.tryTimeout, max(b.tryTimeout, time.Until(end)-b.tryTimeout), end)
+	} else {
+		ctx = rpc.Try(ctx, b.tryTimeout, end)
+	}
 	var header metadata.MD
 	// A first try fails at once when no replica can be reached; the budget then
 	// bounds how many wait for one to come back.

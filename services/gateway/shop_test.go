@@ -106,7 +106,7 @@ func newShopWith(t testing.TB, settings Settings, replicas int) *shop {
 		t.Fatal(err)
 	}
 	s.cartConn = cart
-	auth, err := rpc.Dial(strings.Join(authAddrs, ","), metrics)
+	auth, err := rpc.Dial(strings.Join(authAddrs, ","), metrics, rpc.Announced())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"coatcheck/chassis/fault"
 	"coatcheck/chassis/measuretest"
@@ -65,7 +67,8 @@ var testService = grpc.ServiceDesc{
 }
 
 // server is one replica. It answers at once, unless it is stalled or asked to
-// "wait"; then it answers when the test releases it.
+// "wait"; then it answers when the test releases it. Asked to "announce", it does
+// so before it waits.
 type server struct {
 	*Server
 	name, addr string
@@ -91,7 +94,7 @@ func startAt(t *testing.T, name, addr string) *server {
 	s := &server{name: name, addr: lis.Addr().String(), log: &bytes.Buffer{}, reg: prometheus.NewRegistry(),
 		entered: make(chan struct{}, 1000), release: make(chan struct{})}
 	s.Server = NewServer(slog.New(slog.NewJSONHandler(s.log, nil)), s.reg, name)
-	s.RegisterService(&testService, handler(func(_ context.Context, what string) error {
+	s.RegisterService(&testService, handler(func(ctx context.Context, what string) error {
 		switch {
 		case what == "panic":
 			panic("hunter2 is not sent")
@@ -99,6 +102,10 @@ func startAt(t *testing.T, name, addr string) *server {
 			return fmt.Errorf("handling: %w", fault.Wrap(errors.New("hunter2"), fault.Refused, "refused", "No."))
 		case what == "fail":
 			return errors.New("hunter2")
+		case what == "announce":
+			Announce(ctx)
+			s.entered <- struct{}{}
+			<-s.release
 		case what == "wait" || s.stalled.Load():
 			s.entered <- struct{}{}
 			<-s.release
@@ -405,6 +412,51 @@ func TestNextTryAfterAKillGoesElsewhere(t *testing.T) {
 		if err != nil || by == killed.name {
 			t.Fatalf("the next try: served by %q, %v; killed is %q", by, err, killed.name)
 		}
+	}
+}
+
+// TestAnnounced: a server that does not announce a call loses it when its silence
+// has lasted too long, and is suspected; one that does has the time of a try.
+func TestAnnounced(t *testing.T) {
+	const silence, length = 200 * time.Millisecond, time.Second
+	s, other := start(t, "a"), start(t, "b")
+	target := s.addr + "," + other.addr
+	for what, d := range map[string]struct {
+		conn *grpc.ClientConn
+		want time.Duration
+	}{
+		"wait":     {open(t, target, Announced()), silence},
+		"announce": {open(t, target, Announced()), length},
+		// Nothing can be heard there, so nothing is missed.
+		"announce ": {open(t, target), length},
+		"wait ":     {open(t, target), length},
+	} {
+		share(t, d.conn, 2) // both take calls
+		began := time.Now()
+		ctx := TryAnnounced(NewCall(t.Context()), silence, length, began.Add(patience))
+		if end, _ := ctx.Deadline(); end.Before(began.Add(length)) {
+			t.Errorf("%q: the server is told of %v", what, end.Sub(began))
+		}
+		_, err := call(ctx, d.conn, strings.TrimSpace(what))
+		if took := time.Since(began); fault.From(err).Code != "timeout" || took < d.want || took > d.want+length*3/4 {
+			t.Errorf("%q: %v after %v, want a timeout after %v", what, err, took, d.want)
+		}
+		// Who said nothing is suspected, and the next calls go to its neighbour.
+		if by, suspected := share(t, d.conn, 6), !strings.HasPrefix(what, "announce"); len(by) == 1 != suspected {
+			t.Errorf("%q: the calls after it went to %v", what, by)
+		}
+	}
+	s.free()
+	other.free()
+	conn := open(t, target, Announced())
+	ctx := TryAnnounced(NewCall(t.Context()), silence, length, time.Now().Add(patience))
+	if by, err := call(ctx, conn, "announce"); by == "" || err != nil {
+		t.Errorf("answered by %q, %v", by, err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := call(TryAnnounced(NewCall(stopped), silence, length, time.Now().Add(patience)), conn, "wait"); status.Code(err) != codes.Canceled {
+		t.Errorf("a caller who left: %v", err)
 	}
 }
 

@@ -62,6 +62,7 @@ type tryKey struct{}
 type timedTry struct {
 	context.Context
 	length    time.Duration
+	silence   time.Duration // TryAnnounced's, else 0
 	end, last time.Time
 }
 
@@ -107,7 +108,7 @@ func Restart(ctx context.Context) context.Context {
 	if end.Sub(t.end) < t.length/100 {
 		return ctx
 	}
-	return &timedTry{Context: ctx, length: t.length, end: end, last: t.last}
+	return &timedTry{Context: ctx, length: t.length, silence: t.silence, end: end, last: t.last}
 }
 
 // Restarted is the deadline that Restart would give the try of ctx, and last the
@@ -126,6 +127,9 @@ func bound(ctx context.Context, method string, req, reply any, conn *grpc.Client
 		timed, cancel := context.WithDeadline(ctx, end)
 		defer cancel()
 		ctx = timed
+	}
+	if t, ok := ctx.Value(tryKey{}).(*timedTry); ok && t.silence > 0 {
+		return invokeAwaited(ctx, t.silence, func(ctx context.Context) error { return invoke(ctx, method, req, reply, conn, opts...) })
 	}
 	return invoke(ctx, method, req, reply, conn, opts...)
 }
@@ -252,7 +256,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		switch {
 		case done.BytesReceived:
 			chosen.suspect.Store(0)
-		case done.BytesSent && status.Code(done.Err) == codes.DeadlineExceeded:
+		case done.BytesSent && (status.Code(done.Err) == codes.DeadlineExceeded || silent(info.Ctx)):
 			chosen.suspect.Store(time.Now().Add(suspicion).UnixNano())
 		}
 	}}, nil

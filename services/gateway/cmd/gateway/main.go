@@ -41,7 +41,7 @@ func run(settings gateway.Settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	auth, err := rpc.Dial(settings.AuthAddr, calls, options...)
+	auth, err := rpc.Dial(settings.AuthAddr, calls, append(options, rpc.Announced())...)
 	if err != nil {
 		return err
 	}
