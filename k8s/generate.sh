@@ -30,5 +30,5 @@ mkdir -p "$into/base" "$into/overlays/kind"
 } > "$into/install.yaml"
 {
   echo "# Made by generate.sh from helm/coatcheck. Change that."
-  render --set plainHTTP=true,prometheus.enabled=true,prometheus.interval=5s --show-only templates/prometheus.yaml
+  render --set plainHTTP=true,prometheus.enabled=true,prometheus.interval=10s,prometheus.resources.limits.memory=1Gi --show-only templates/prometheus.yaml
 } > "$into/overlays/kind/prometheus.yaml"

@@ -3,7 +3,7 @@
 # "autoscale": load until the autoscalers have worked, then little, in which they must come down again, or
 # "chaos": traffic while k8s/chaos.sh, and not the trial itself, takes pods.
 #   LENGTH=5m         of a scenario's traffic, instead of its own
-#   RATE=190          requests a second
+#   RATE=180          requests a second
 #   SCALE=scale-pods  the scenario under which autoscale loads the shop, instead of "scale", which has no faults
 # But for autoscale, there are three replicas of each part: the autoscalers are held there meanwhile.
 set -euo pipefail

@@ -107,6 +107,23 @@ func TestPods(t *testing.T) {
 	}
 }
 
+// TestDue: a fault that waited makes the next one come sooner, as long as it did
+// not wait too long.
+func TestDue(t *testing.T) {
+	const every = 3 * time.Second
+	last := time.Unix(1000, 0)
+	for late, want := range map[time.Duration]time.Duration{
+		0:               2 * time.Second,
+		time.Second:     2 * time.Second,
+		5 * time.Second: 2 * time.Second, // which is due at once
+		9 * time.Second: 6 * time.Second,
+	} {
+		if got := due(last, last.Add(late), every, 2*time.Second).Sub(last); got != want {
+			t.Errorf("%v after the last was due, the next is due %v after it, want %v", late, got, want)
+		}
+	}
+}
+
 // TestNobodyToSpare: the last Ready pod of a part is never taken.
 func TestNobodyToSpare(t *testing.T) {
 	f := newFake(t)

@@ -37,7 +37,7 @@ func Rhythms() map[string]Rhythm {
 		return func(*plan) []step { return []step{{kind, parts}} }
 	}
 	return map[string]Rhythm{
-		"pods":       {Every: 2900 * time.Millisecond, steps: pods}, // and a little, until there is a pod to take
+		"pods":       {Every: 2900 * time.Millisecond, steps: pods}, // and a little, where all have to wait
 		"scale-pods": {Every: 5 * time.Second, steps: pods},
 		"pods-mixed": {Gap: 2 * time.Second, steps: func(p *plan) []step {
 			all := []step{{Delete, Services}, {ForceDelete, Services}, {Evict, Services}, {fault.Kill, Services}, {fault.Roll, Services}}
@@ -90,6 +90,7 @@ func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bo
 			<-open
 		}
 	}()
+	next := time.Now()
 	for made := 0; r.Times == 0 || made < r.Times; {
 		steps := r.steps(p)
 		if len(steps) == 0 {
@@ -118,7 +119,8 @@ func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bo
 				ended(h.Fault, err)
 				open <- err
 			}()
-			wait := time.Duration((0.5+p.rng.Float64())*float64(r.Every)) - time.Since(h.Began) // its command takes time, too
+			next = due(next, time.Now(), r.Every, time.Duration((0.5+p.rng.Float64())*float64(r.Every)))
+			wait := time.Until(next)
 			if r.Every == 0 {
 				under--
 				if err := <-open; err != nil {
@@ -140,6 +142,17 @@ func (c *Cluster) run(ctx context.Context, r Rhythm, seed uint64, more func() bo
 		}
 	}
 	return nil
+}
+
+// due is when the next fault is to begin, drawn after the last one was to. Faults
+// that had to wait for a pod to spare are made up for by those after them, though
+// by no more than one: a long wait does not end in a burst.
+func due(last, now time.Time, every, drawn time.Duration) time.Time {
+	next := last.Add(drawn)
+	if earliest := now.Add(-every); next.Before(earliest) {
+		return earliest
+	}
+	return next
 }
 
 // beginAny begins with a part that is drawn, and takes another one, or waits,

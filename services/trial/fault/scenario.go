@@ -94,7 +94,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "pods", About: "on a cluster: every 3 s a pod of gateway, auth or cart is deleted, with grace or without, or evicted",
-			Length: 90 * time.Second, Rate: 190, LeastFaults: 25, LeastChanges: 13_500, LeastRate: 150, MostGap: 3300 * time.Millisecond, Cluster: true,
+			Length: 90 * time.Second, Rate: 180, LeastFaults: 25, LeastChanges: 13_500, LeastRate: 150, MostGap: 3300 * time.Millisecond, Cluster: true,
 		},
 		{
 			Name: "pods-mixed", About: "on a cluster: pods deleted, evicted and killed, Deployments rolled and scaled, one after the other",
@@ -118,7 +118,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "calm", About: "on a cluster: no fault, and so little load that autoscalers come down",
-			Length: 5 * time.Minute, Rate: 60, LeastChanges: 11_000, KillsNothing: true, Cluster: true,
+			Length: 5 * time.Minute, Rate: 40, LeastChanges: 7_300, KillsNothing: true, Cluster: true,
 		},
 		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
