@@ -62,8 +62,8 @@ else
   create || { echo "once more"; kind delete cluster --name "$cluster"; create; }
 fi
 
-# Where the machine is full, those that serve go before the one that watches; that one takes a seventh of it, and where
-# it does not get that, connections go to pods that are gone for ten seconds.
+# Where the machine is full, those that serve go before the one that watches. But that one needs a seventh of it: given
+# less, it tells up to 15 s late which pods are gone, and connections go there meanwhile.
 docker update --cpu-shares 4096 "$cluster-worker" "$cluster-worker2" > /dev/null
 docker update --cpu-shares 2048 "$cluster-control-plane" > /dev/null
 # A node remembers for two minutes which pod an unanswered connection went to, and sends the next one from that port

@@ -189,7 +189,7 @@ func New(s Settings, log *slog.Logger, reg prometheus.Registerer, cart, auth *gr
 	// for it any more: short tries would turn a busy moment into more work than the
 	// shop can do.
 	g.passwords.announces = true
-	// There are too few of them to earn a budget of their own.
+	// Few calls hash a password, too few to earn a budget of their own.
 	g.passwords.budget = g.authBackend.budget
 	g.mux = g.newMux()
 	g.show(reg)
