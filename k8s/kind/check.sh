@@ -44,6 +44,10 @@ spec:
 MANIFESTS
 
 fail() { echo "FAIL  $*" >&2; exit 1; }
+system=$(kubectl -n kube-system get pods,configmaps -o yaml)
+for setting in "--unsafe-no-fsync=true" "--endpointslice-updates-batch-period=200ms" "-endpoints-controller" "minSyncPeriod: 100ms"; do
+  [[ $system = *"$setting"* ]] || fail "kind has not taken the setting $setting of up.sh"
+done
 ready() { kubectl -n "$namespace" wait --for=condition=Ready "pod/$1" --timeout=120s > /dev/null || fail "pod $1 is not ready"; }
 client() { timeout 10 kubectl -n "$namespace" exec client -- redis-cli "$@" 2>&1; }
 server() { client -h "server.$namespace.svc.cluster.local" "$@"; }

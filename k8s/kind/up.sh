@@ -41,9 +41,23 @@ nodes:
 - role: worker
 KIND
   # The built node has no kindnet, and must run on cgroup v1 too.
-  [[ $way = pull ]] || cat << KIND
-networking: {disableDefaultCNI: true}
+  [[ $way = pull ]] || echo "networking: {disableDefaultCNI: true}"
+  # How soon connections stop going to a pod that is gone. Two changes of a Service within the time that a write takes to
+  # come back make the controller rest for a second, or two, or four: so changes wait a fifth of one for each other, and
+  # etcd does not wait for the disk, where the shop's Redis does; what a crash of the machine leaves of a cluster that
+  # can be made again is nobody's loss. And kube-proxy rests for a tenth of a second after each change, not for a whole one.
+  cat << KIND
 kubeadmConfigPatches:
+- |
+  kind: ClusterConfiguration
+  etcd: {local: {extraArgs: {unsafe-no-fsync: "true"}}}
+  controllerManager:
+    extraArgs: {endpointslice-updates-batch-period: 200ms, controllers: "*,bootstrapsigner,tokencleaner,-endpoints-controller"}
+- |
+  kind: KubeProxyConfiguration
+  iptables: {minSyncPeriod: 100ms}
+KIND
+  [[ $way = pull ]] || cat << KIND
 - |
   kind: KubeletConfiguration
   failCgroupV1: false

@@ -118,7 +118,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "calm", About: "on a cluster: no fault, and so little load that autoscalers come down",
-			Length: 5 * time.Minute, Rate: 40, LeastChanges: 7_300, KillsNothing: true, Cluster: true,
+			Length: 5 * time.Minute, Rate: 25, LeastChanges: 4_560, KillsNothing: true, Cluster: true,
 		},
 		{
 			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
