@@ -61,6 +61,7 @@ type Pod struct {
 // from many goroutines; the caller closes it.
 type Cluster struct {
 	options Options
+	proxy   *proxy
 	stop    context.CancelFunc
 	watches sync.WaitGroup
 
@@ -83,8 +84,12 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Namespace == "" {
 		return nil, errors.New("the cluster: which namespace?")
 	}
+	proxy, err := openProxy(ctx, o.Kubectl)
+	if err != nil {
+		return nil, err
+	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &Cluster{options: o, stop: stop, pods: map[string]Pod{}, changed: make(chan struct{}), marked: map[string]bool{}}
+	c := &Cluster{options: o, proxy: proxy, stop: stop, pods: map[string]Pod{}, changed: make(chan struct{}), marked: map[string]bool{}}
 	c.watches.Go(func() { c.watch(watching) })
 	ctx, cancel := context.WithTimeout(ctx, seen)
 	defer cancel()
@@ -97,10 +102,11 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	return c, nil
 }
 
-// Close ends the watch.
+// Close ends the watch, and the way that pods are taken by.
 func (c *Cluster) Close() {
 	c.stop()
 	c.watches.Wait()
+	c.proxy.close()
 }
 
 // Sample is the pods as they are now. Those that are to go are not Ready.
@@ -248,9 +254,8 @@ func podOf(e event) Pod {
 }
 
 // kubectl runs one command in the shop's namespace.
-func (c *Cluster) kubectl(ctx context.Context, input string, args ...string) (string, error) {
+func (c *Cluster) kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.options.Kubectl, append([]string{"--namespace", c.options.Namespace}, args...)...)
-	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(exit.Stderr)))

@@ -100,10 +100,9 @@ func TestPods(t *testing.T) {
 			t.Errorf("%s was left with %d Ready pods", part, n)
 		}
 	}
-	for _, line := range f.commands {
-		if strings.Contains(line, "delete pod") && strings.Contains(line, "--force") != strings.Contains(line, "--grace-period=0") {
-			t.Errorf("neither one nor the other: %s", line)
-		}
+	all := strings.Join(f.commands, "\n")
+	if deleted, forced := strings.Count(all, "DELETE "), strings.Count(all, `{"gracePeriodSeconds":0}`); forced != kinds[ForceDelete] || deleted-forced != kinds[Delete] {
+		t.Errorf("%d are deleted, %d of them by force, for %v", deleted, forced, kinds)
 	}
 }
 
@@ -173,7 +172,7 @@ func TestMixed(t *testing.T) {
 	all := strings.Join(f.commands, "\n")
 	for _, part := range []string{
 		"ctr --namespace k8s.io tasks kill --signal SIGKILL c", "rollout restart deployment.apps/shop-gateway", "rollout restart deployment.apps/shop-gateway deployment.apps/shop-auth deployment.apps/shop-cart", "rollout status deployment.apps/shop-gateway",
-		"scale deployment.apps/shop-cart --replicas 4", "scale deployment.apps/shop-cart --replicas 3", "delete pod redis-10 --wait=false",
+		"scale deployment.apps/shop-cart --replicas 4", "scale deployment.apps/shop-cart --replicas 3", "DELETE /api/v1/namespaces/shop/pods/redis-10",
 	} {
 		if !strings.Contains(all, part) {
 			t.Errorf("no %q in:\n%s", part, all)

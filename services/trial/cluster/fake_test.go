@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,16 +34,19 @@ type command struct {
 }
 
 func call(path string) int {
+	if os.Args[1] == "proxy" {
+		return serveProxy(path, os.Args[3])
+	}
+	return send(path, command{Args: os.Args[1:]}, os.Stdout, os.Stderr)
+}
+
+func send(path string, c command, stdout, stderr io.Writer) int {
 	conn, err := net.Dial("unix", path)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		_, _ = fmt.Fprintln(stderr, err)
 		return 3
 	}
-	c := command{Args: os.Args[1:]}
-	if slices.Contains(c.Args, "-") {
-		input, _ := io.ReadAll(os.Stdin)
-		c.Input = string(input)
-	}
+	defer func() { _ = conn.Close() }()
 	if err := json.NewEncoder(conn).Encode(c); err != nil {
 		return 3
 	}
@@ -51,11 +55,30 @@ func call(path string) int {
 		return 3
 	}
 	if first[0] == 'E' {
-		_, _ = io.Copy(os.Stderr, conn)
+		_, _ = io.Copy(stderr, conn)
 		return 1
 	}
-	_, _ = io.Copy(os.Stdout, conn)
+	_, _ = io.Copy(stdout, conn)
 	return 0
+}
+
+// serveProxy is kubectl proxy at a socket, as far as package cluster knows it.
+func serveProxy(path, at string) int {
+	listener, err := net.Listen("unix", at)
+	if err != nil {
+		return 3
+	}
+	_ = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		var said strings.Builder
+		if r.Host != "localhost" {
+			w.WriteHeader(http.StatusForbidden)
+		} else if send(path, command{Args: []string{r.Method, r.URL.Path}, Input: string(body)}, io.Discard, &said) != 0 {
+			w.WriteHeader(http.StatusTooManyRequests)
+			_ = json.NewEncoder(w).Encode(map[string]string{"message": said.String()})
+		}
+	}))
+	return 3
 }
 
 // fakeCluster is a namespace with a shop, whose pods come back after a while.
@@ -191,7 +214,8 @@ func (f *fakeCluster) do(c command) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	line := strings.Join(c.Args, " ")
-	f.commands = append(f.commands, line)
+	f.commands = append(f.commands, strings.TrimSpace(line+" "+c.Input))
+	pod, ofPod := strings.CutPrefix(c.Args[len(c.Args)-1], "/api/v1/namespaces/shop/pods/")
 	rest, ofShop := strings.CutPrefix(line, "--namespace shop ")
 	words := strings.Fields(rest)
 	switch {
@@ -206,11 +230,9 @@ func (f *fakeCluster) do(c command) (string, error) {
 		}
 		f.nodeAway = ""
 		return "", nil
-	case !ofShop:
-		return "", fmt.Errorf("not in the shop's namespace: %s", line)
-	case strings.HasPrefix(rest, "delete pod "):
-		return "", f.take(words[2])
-	case strings.HasPrefix(rest, "create --raw "):
+	case ofPod && c.Args[0] == http.MethodDelete && (c.Input == "" || c.Input == `{"gracePeriodSeconds":0}`):
+		return "", f.take(pod)
+	case ofPod && c.Args[0] == http.MethodPost && strings.HasSuffix(pod, "/eviction"):
 		if !strings.Contains(c.Input, `"kind":"Eviction"`) {
 			return "", errors.New("not an eviction: " + c.Input)
 		}
@@ -218,7 +240,9 @@ func (f *fakeCluster) do(c command) (string, error) {
 			f.refusals--
 			return "", errors.New("Cannot evict pod as it would violate the pod's disruption budget.")
 		}
-		return "", f.take(strings.Split(words[2], "/")[6])
+		return "", f.take(strings.TrimSuffix(pod, "/eviction"))
+	case !ofShop:
+		return "", fmt.Errorf("not in the shop's namespace: %s", line)
 	case strings.HasPrefix(rest, "get deployment "):
 		part := rest[strings.Index(rest, "component=")+len("component="):]
 		return "deployment.apps/shop-" + strings.Fields(part)[0], nil

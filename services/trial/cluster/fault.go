@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,11 +149,11 @@ func (c *Cluster) takePod(ctx context.Context, p *plan, h *Happening) error {
 	var err error
 	switch h.Kind {
 	case ForceDelete:
-		_, err = c.kubectl(ctx, "", "delete", "pod", pod.Name, "--grace-period=0", "--force", "--wait=false")
+		err = c.ask(ctx, http.MethodDelete, pod.Name, `{"gracePeriodSeconds":0}`)
 	case Evict:
 		err = c.evict(ctx, pod)
 	default:
-		_, err = c.kubectl(ctx, "", "delete", "pod", pod.Name, "--wait=false")
+		err = c.ask(ctx, http.MethodDelete, pod.Name, "")
 	}
 	return err
 }
@@ -163,7 +164,7 @@ func (c *Cluster) evict(ctx context.Context, pod Pod) error {
 	defer cancel()
 	body := fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":%q}}`, pod.Name, c.options.Namespace)
 	for {
-		_, err := c.kubectl(ctx, body, "create", "--raw", "/api/v1/namespaces/"+c.options.Namespace+"/pods/"+pod.Name+"/eviction", "-f", "-")
+		err := c.ask(ctx, http.MethodPost, pod.Name+"/eviction", body)
 		if err == nil || !strings.Contains(err.Error(), "disruption budget") || !pause(ctx, time.Second) {
 			return err
 		}
@@ -200,7 +201,7 @@ func (c *Cluster) gone(ctx context.Context, is func(Pod) bool) error {
 
 // deployment is the name of a part's Deployment, as kubectl wants it.
 func (c *Cluster) deployment(ctx context.Context, part string) (string, error) {
-	out, err := c.kubectl(ctx, "", "get", "deployment", "--selector", "app.kubernetes.io/part-of=coatcheck,app.kubernetes.io/component="+part, "--output", "name")
+	out, err := c.kubectl(ctx, "get", "deployment", "--selector", "app.kubernetes.io/part-of=coatcheck,app.kubernetes.io/component="+part, "--output", "name")
 	if err == nil && (out == "" || strings.Contains(out, "\n")) {
 		err = fmt.Errorf("%s has no Deployment, or several", part)
 	}
@@ -209,7 +210,7 @@ func (c *Cluster) deployment(ctx context.Context, part string) (string, error) {
 
 // rolledOut waits until the part is as it is to be, and nothing of it ends any more.
 func (c *Cluster) rolledOut(ctx context.Context, part, deployment string) error {
-	if _, err := c.kubectl(ctx, "", "rollout", "status", deployment, "--timeout", partBound.String()); err != nil {
+	if _, err := c.kubectl(ctx, "rollout", "status", deployment, "--timeout", partBound.String()); err != nil {
 		return err
 	}
 	return c.gone(ctx, func(now Pod) bool { return now.Part == part && now.Terminating })
@@ -229,7 +230,7 @@ func (c *Cluster) roll(ctx context.Context, h *Happening) error {
 		}
 	}
 	h.Name, h.Began = "rolling restart of "+strings.Join(parts, ", "), time.Now()
-	_, err := c.kubectl(ctx, "", append([]string{"rollout", "restart"}, deployments...)...)
+	_, err := c.kubectl(ctx, append([]string{"rollout", "restart"}, deployments...)...)
 	h.Over = func(ctx context.Context) error {
 		for i, part := range parts {
 			if err := c.rolledOut(ctx, part, deployments[i]); err != nil {
@@ -252,7 +253,7 @@ func (c *Cluster) scale(ctx context.Context, h *Happening) error {
 	if err != nil {
 		return err
 	}
-	out, err := c.kubectl(ctx, "", "get", deployment, "--output", "jsonpath={.spec.replicas}")
+	out, err := c.kubectl(ctx, "get", deployment, "--output", "jsonpath={.spec.replicas}")
 	if err != nil {
 		return err
 	}
@@ -265,7 +266,7 @@ func (c *Cluster) scale(ctx context.Context, h *Happening) error {
 	}
 	h.Name = fmt.Sprintf("scale %s from %d to %d", part, now, now+by)
 	h.Began = time.Now()
-	_, err = c.kubectl(ctx, "", "scale", deployment, "--replicas", strconv.Itoa(now+by))
+	_, err = c.kubectl(ctx, "scale", deployment, "--replicas", strconv.Itoa(now+by))
 	h.Over = func(ctx context.Context) error {
 		if err := c.rolledOut(ctx, part, deployment); err != nil {
 			return err
@@ -286,7 +287,7 @@ func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 	if c.options.NodeStop == "" || c.options.NodeStart == "" {
 		return errors.New("it needs -node-stop and -node-start")
 	}
-	out, err := c.kubectl(ctx, "", "get", "nodes", "--selector", "!node-role.kubernetes.io/control-plane", "--output", "jsonpath={.items[*].metadata.name}")
+	out, err := c.kubectl(ctx, "get", "nodes", "--selector", "!node-role.kubernetes.io/control-plane", "--output", "jsonpath={.items[*].metadata.name}")
 	if err != nil {
 		return err
 	}
@@ -310,7 +311,7 @@ func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 		if err := sh(ctx, c.options.NodeStart, node); err != nil {
 			return err
 		}
-		if _, err := c.kubectl(ctx, "", "wait", "--for=condition=Ready", "node/"+node, "--timeout", partBound.String()); err != nil {
+		if _, err := c.kubectl(ctx, "wait", "--for=condition=Ready", "node/"+node, "--timeout", partBound.String()); err != nil {
 			return err
 		}
 		for _, part := range Services {
