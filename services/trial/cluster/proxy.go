@@ -22,6 +22,7 @@ type proxy struct {
 	dir     string
 	client  *http.Client
 	said    strings.Builder
+	ended   chan struct{} // closed when kubectl has ended; said is whole then
 }
 
 // proxied is how long a proxy may take to listen, and one of its requests.
@@ -35,7 +36,7 @@ func openProxy(ctx context.Context, kubectl string) (*proxy, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, "proxy")
-	p := &proxy{command: exec.Command(kubectl, "proxy", "--unix-socket", path), dir: dir}
+	p := &proxy{command: exec.Command(kubectl, "proxy", "--unix-socket", path), dir: dir, ended: make(chan struct{})}
 	p.command.Stderr = &p.said
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -44,6 +45,10 @@ func openProxy(ctx context.Context, kubectl string) (*proxy, error) {
 	if err := p.command.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	go func() {
+		_ = p.command.Wait()
+		close(p.ended)
+	}()
 	ctx, cancel := context.WithTimeout(ctx, proxied)
 	defer cancel()
 	for {
@@ -51,17 +56,21 @@ func openProxy(ctx context.Context, kubectl string) (*proxy, error) {
 		if err == nil {
 			return p, conn.Close()
 		}
-		if !pause(ctx, 50*time.Millisecond) {
-			p.close()
-			return nil, fmt.Errorf("kubectl proxy does not listen: %w: %s", err, strings.TrimSpace(p.said.String()))
+		select {
+		case <-time.After(50 * time.Millisecond):
+			continue
+		case <-p.ended:
+		case <-ctx.Done():
 		}
+		p.close()
+		return nil, fmt.Errorf("kubectl proxy does not listen: %w: %s", err, strings.TrimSpace(p.said.String()))
 	}
 }
 
 func (p *proxy) close() {
 	p.client.CloseIdleConnections()
 	_ = p.command.Process.Kill()
-	_ = p.command.Wait()
+	<-p.ended
 	_ = os.RemoveAll(p.dir)
 }
 
