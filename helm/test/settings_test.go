@@ -103,7 +103,7 @@ func TestSettings(t *testing.T) {
 func TestProcessors(t *testing.T) {
 	for name, want := range map[string]map[string]string{
 		"everything": {"gateway": "2"},
-		"kind":       {"gateway": "1"},
+		"kind":       {"gateway": "1", "auth": "1"},
 		"small":      {},
 	} {
 		got := map[string]string{}
