@@ -61,7 +61,7 @@ func (o Options) pace() pace {
 		checks: 3000, ends: 200, endPatience: time.Second,
 	}
 	if o.Short {
-		p.shoppers, p.members, p.warm, p.quiet, p.settle, p.scale = 12, 6, time.Second, time.Second, time.Second, 2*time.Second
+		p.shoppers, p.members, p.warm, p.quiet, p.settle, p.scale = 12, 6, time.Second, 2*time.Second, time.Second, 2*time.Second
 		p.checks, p.ends, p.endPatience = 600, 10, 300*time.Millisecond
 		p.rounds, p.logOuts, p.cpuPairs, p.cpuBlock, p.logOutPatience = 3, 3, 1, 100, 300*time.Millisecond
 	}

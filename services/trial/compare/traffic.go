@@ -128,10 +128,11 @@ func (t *traffic) logInAll(ctx context.Context, members []*member) error {
 }
 
 // shop is one place in the shop: somebody comes, stays, leaves; the next comes.
+// Requests come at odd times: if each place had a beat of its own, a round of all
+// would be a multiple of the replicas, and take everybody to the same one again.
 func (t *traffic) shop(ctx context.Context, place int) {
-	tick := time.NewTicker(t.every)
-	defer tick.Stop()
-	pause(ctx, rand.N(t.every))
+	next := time.Now().Add(rand.N(t.every))
+	pause(ctx, time.Until(next))
 	first := true
 	for ctx.Err() == nil {
 		n := t.newcomers.Add(1)
@@ -155,10 +156,8 @@ func (t *traffic) shop(ctx context.Context, place int) {
 				moved = true
 			}
 			t.step(ctx, s, k)
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-			}
+			next = later(next.Add(t.every/2+rand.N(t.every)), time.Now())
+			pause(ctx, time.Until(next))
 		}
 	}
 }
@@ -254,6 +253,13 @@ func (t *traffic) visit(ctx context.Context, m *member) {
 		}
 		pause(ctx, 4*t.every)
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func pause(ctx context.Context, d time.Duration) {
