@@ -109,7 +109,6 @@ func Open(s Settings, reg prometheus.Registerer, source *certs.Source) redis.Uni
 		PoolSize:                 s.PoolSize,
 		MaxActiveConns:           s.PoolSize,
 		PipelinePoolSize:         -1, // pipelines take from the one pool
-		MinIdleConns:             2,
 		MaxConcurrentDials:       8,
 		DisableIdentity:          true, // two commands fewer for each connection
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -322,9 +323,9 @@ func TestPoolIsBounded(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := open(t, prometheus.NewRegistry(), "COATCHECK_REDIS_ADDRS="+server.Addr, "COATCHECK_REDIS_POOL_SIZE=2")
 	var callers sync.WaitGroup
-	for range 20 {
+	for range 100 {
 		callers.Go(func() {
-			for range 20 {
+			for range 100 {
 				err := rdb.Get(t.Context(), "absent").Err()
 				_, inPipe := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error { p.Get(t.Context(), "absent"); return nil })
 				for _, err := range []error{err, inPipe} {
@@ -340,6 +341,31 @@ func TestPoolIsBounded(t *testing.T) {
 	list, err := rdb.Do(t.Context(), "client", "list").Text()
 	if n := strings.Count(list, "addr=") / 2; err != nil || n > 2 { // addr and laddr
 		t.Errorf("%d connections are open, want 2 at most (%v):\n%s", n, err, list)
+	}
+}
+
+// TestAsManyCallersAsConnections: where callers are no more than connections may
+// be, none is refused, above all not by a pool that is still being filled. (The
+// race detector's pace is what shows it where some are.)
+func TestAsManyCallersAsConnections(t *testing.T) {
+	server := redistest.Start(t)
+	const size = 16
+	for range 150 {
+		rdb := open(t, prometheus.NewRegistry(), "COATCHECK_REDIS_ADDRS="+server.Addr, "COATCHECK_REDIS_POOL_SIZE="+strconv.Itoa(size), "COATCHECK_REDIS_TIMEOUT=5s")
+		var callers sync.WaitGroup
+		for range size {
+			callers.Go(func() {
+				for range 20 {
+					if err := rdb.Get(t.Context(), "absent").Err(); !errors.Is(err, redis.Nil) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		callers.Wait()
+		if t.Failed() {
+			return
+		}
 	}
 }
 
