@@ -93,6 +93,9 @@ func (s Settings) Validate() []error {
 // for a Redis that speaks TLS, see Settings.Certificates; nil for none.
 func Open(s Settings, reg prometheus.Registerer, source *certs.Source) redis.UniversalClient {
 	logging.Disable() // what goes wrong is in the commands' errors, which the caller logs
+	// Without MinIdleConns: connections that the pool opens itself can take the last
+	// places from a caller that has begun to open its own, and that is refused at
+	// once, with redis.ErrPoolExhausted.
 	rdb := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:                    s.Addrs,
 		MasterName:               s.Master,
