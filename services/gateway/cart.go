@@ -258,7 +258,10 @@ func (g *Gateway) explain(w *answer, r *http.Request, who caller, err error) err
 
 func pathSKU(r *http.Request) (string, error) {
 	sku := r.PathValue("sku")
-	return parseSKU(&sku)
+	if !isSKU(sku) {
+		return "", errSKU
+	}
+	return sku, nil
 }
 
 func toItems(items []*cartv1.Item) []item {

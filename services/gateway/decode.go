@@ -135,8 +135,8 @@ func cut(s string, n int) string {
 func decodeAdd(w *answer, r *http.Request) ([]*cartv1.Line, error) {
 	in, err := decode[struct {
 		Items []struct {
-			SKU      *string        `json:"sku"`
-			Quantity jsontext.Value `json:"quantity"`
+			SKU      string   `json:"sku"`
+			Quantity quantity `json:"quantity"`
 		} `json:"items"`
 	}](w, r)
 	if err != nil {
@@ -145,17 +145,17 @@ func decodeAdd(w *answer, r *http.Request) ([]*cartv1.Line, error) {
 	if len(in.Items) == 0 {
 		return nil, fault.New(fault.Invalid, "invalid_body", "items must name at least one line.")
 	}
-	lines := make([]*cartv1.Line, 0, len(in.Items))
-	for _, item := range in.Items {
-		sku, err := parseSKU(item.SKU)
+	lines, all := make([]*cartv1.Line, len(in.Items)), make([]cartv1.Line, len(in.Items))
+	for i, item := range in.Items {
+		if !isSKU(item.SKU) {
+			return nil, errSKU
+		}
+		n, err := item.Quantity.atLeast(1)
 		if err != nil {
 			return nil, err
 		}
-		quantity, err := parseQuantity(item.Quantity, 1)
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, &cartv1.Line{Sku: sku, Quantity: quantity})
+		lines[i] = &all[i]
+		all[i].Sku, all[i].Quantity = item.SKU, n
 	}
 	return lines, nil
 }
@@ -163,37 +163,47 @@ func decodeAdd(w *answer, r *http.Request) ([]*cartv1.Line, error) {
 // decodeSet reads {"quantity": …}.
 func decodeSet(w *answer, r *http.Request) (int64, error) {
 	in, err := decode[struct {
-		Quantity jsontext.Value `json:"quantity"`
+		Quantity quantity `json:"quantity"`
 	}](w, r)
 	if err != nil {
 		return 0, err
 	}
-	return parseQuantity(in.Quantity, 0)
+	return in.Quantity.atLeast(0)
 }
 
-func parseSKU(sku *string) (string, error) {
-	if sku == nil || !isSKU(*sku) {
-		return "", fault.New(fault.Invalid, "invalid_sku", "A sku is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or a digit.")
+var errSKU = fault.New(fault.Invalid, "invalid_sku", "A sku is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or a digit.")
+
+// quantity is an integer that is written as one: 2, not 2.0, 2e0 or "2". Any
+// other JSON value, or none, leaves it not whole.
+type quantity struct {
+	whole bool
+	n     int64
+	err   error // n is beyond an int64
+}
+
+// UnmarshalJSONFrom is part of json.UnmarshalerFrom.
+func (q *quantity) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	value, err := d.ReadValue()
+	if err != nil {
+		return err
 	}
-	return *sku, nil
-}
-
-// parseQuantity reads an integer , least or more, that is written as one: 2, not
-// 2.0, 2e0 or "2". It bounds it only so far that sums cannot overflow; the
-// limit is the cart's.
-func parseQuantity(value jsontext.Value, least int64) (int64, error) {
 	digits := string(value)
-	if !isWhole(digits) {
-		return 0, invalidQuantity(least)
+	if q.whole = isWhole(digits); q.whole {
+		q.n, q.err = strconv.ParseInt(digits, 10, 64)
 	}
-	quantity, err := strconv.ParseInt(digits, 10, 64)
-	if digits[0] == '-' && quantity != 0 || err == nil && quantity < least {
+	return nil
+}
+
+// atLeast returns it, at least so many. It bounds it only so far that sums cannot
+// overflow; the limit is the cart's.
+func (q quantity) atLeast(least int64) (int64, error) {
+	switch {
+	case !q.whole, q.n < least:
 		return 0, invalidQuantity(least)
-	}
-	if err != nil || quantity > maxQuantity {
+	case q.err != nil, q.n > maxQuantity:
 		return 0, fault.New(fault.Refused, "quantity_limit", "The quantity is beyond what a cart holds of one line.")
 	}
-	return quantity, nil
+	return q.n, nil
 }
 
 func invalidQuantity(least int64) error {

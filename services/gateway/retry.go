@@ -112,12 +112,15 @@ func once[Req, Resp any](ctx context.Context, end time.Time, b *backend, method 
 	} else {
 		ctx = rpc.Try(ctx, b.tryTimeout, end)
 	}
-	var header metadata.MD
+	var with struct { // in one allocation
+		header  metadata.MD
+		options [3]grpc.CallOption // the last is room for method's
+	}
 	// A first try fails at once when no replica can be reached; the budget then
 	// bounds how many wait for one to come back.
-	opts := append(make([]grpc.CallOption, 0, 3), grpc.Header(&header), grpc.WaitForReady(try > 1)) // and room for one more
-	resp, err := method(ctx, req, opts...)
-	return resp, rpc.ServedBy(header), err
+	with.options[0], with.options[1] = grpc.Header(&with.header), grpc.WaitForReady(try > 1)
+	resp, err := method(ctx, req, with.options[:2]...)
+	return resp, rpc.ServedBy(with.header), err
 }
 
 // budget keeps retries from becoming a load of their own: in the last ten
