@@ -323,9 +323,9 @@ func TestPoolIsBounded(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := open(t, prometheus.NewRegistry(), "COATCHECK_REDIS_ADDRS="+server.Addr, "COATCHECK_REDIS_POOL_SIZE=2")
 	var callers sync.WaitGroup
-	for range 100 {
+	for range 20 {
 		callers.Go(func() {
-			for range 100 {
+			for range 20 {
 				err := rdb.Get(t.Context(), "absent").Err()
 				_, inPipe := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error { p.Get(t.Context(), "absent"); return nil })
 				for _, err := range []error{err, inPipe} {
