@@ -275,7 +275,7 @@ func TestForgedTokensAreCheap(t *testing.T) {
 	tokens := tickets.issueTokens(newUserID(), digest("x"), Family{N: 1, At: now})
 	header, rest, _ := strings.Cut(tokens.GetAccessToken(), ".")
 	guest, _ := tickets.issue(newGuestID(), now)
-	for name, token := range map[string]string{
+	forged := map[string]string{
 		"many dots":          strings.Repeat(".", 1<<20),
 		"many dots, short":   strings.Repeat(".", 1<<10),
 		"a long header":      strings.Repeat("A", 1<<20) + "." + rest,
@@ -288,19 +288,30 @@ func TestForgedTokensAreCheap(t *testing.T) {
 		"a refresh token":    tokens.GetRefreshToken(),
 		"a changed one":      "A" + tokens.GetRefreshToken()[1:],
 		"one of many points": strings.Repeat("A.", 100),
-	} {
+	}
+	later := now.Add(time.Hour)
+	for name, token := range forged {
+		if _, good := tickets.verifyAccess(token, later); good {
+			t.Fatalf("%s: passed as an access token", name)
+		}
+		if c, err := tickets.verify(token, later); (err == nil) != (name == "a guest's") {
+			t.Fatalf("%s: as a guest's ticket %v, %v", name, c, err)
+		}
+		if _, _, _, good := tickets.parseRefresh(token); good != (name == "a refresh token") {
+			t.Fatalf("%s: as a refresh token %v", name, good)
+		}
+		if _, _, good := parseSessionToken(token); good {
+			t.Fatalf("%s: passed as a session token", name)
+		}
+	}
+	times(t)
+	for name, token := range forged {
 		best := time.Hour // the machine may have better to do meanwhile
 		for range 20 {
 			began := time.Now()
-			if _, good := tickets.verifyAccess(token, now.Add(time.Hour)); good {
-				t.Fatalf("%s: passed as an access token", name)
-			}
-			if c, err := tickets.verify(token, now.Add(time.Hour)); (err == nil) != (name == "a guest's") {
-				t.Fatalf("%s: as a guest's ticket %v, %v", name, c, err)
-			}
-			if _, _, _, good := tickets.parseRefresh(token); good != (name == "a refresh token") {
-				t.Fatalf("%s: as a refresh token %v", name, good)
-			}
+			_, _ = tickets.verifyAccess(token, later)
+			_, _ = tickets.verify(token, later)
+			_, _, _, _ = tickets.parseRefresh(token)
 			_, _, _ = parseSessionToken(token)
 			best = min(best, time.Since(began))
 		}
