@@ -24,6 +24,14 @@ import (
 // server must permit it, or it answers too_many_pings and hangs up.
 const clientKeepalive = 10 * time.Second
 
+// window is how many bytes a stream, or a connection, may have on their way
+// before their reader has taken any. Left to itself grpc-go looks for the best
+// figure with a ping after every message that meets none under way, and the
+// other side answers each: on connections whose messages are few and small, that
+// is as many wake-ups as the calls make. 1 MiB is more than a cart, or all the
+// answers of a batch, and at a millisecond's distance 1 GB/s.
+const window = 1 << 20
+
 // refresh is how often a name is asked for its addresses, so that new replicas
 // get calls, and leastRefresh how soon it is asked again when a replica has gone:
 // the one that replaces it may be there already, and may be the only one.
@@ -71,6 +79,8 @@ func Dial(target string, metrics *Metrics, further ...grpc.DialOption) (*grpc.Cl
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: time.Second,
 		}),
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window), // either of them alone would leave the other at 64 KB
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientKeepalive, Timeout: 3 * time.Second, PermitWithoutStream: true}),
 		grpc.WithChainUnaryInterceptor(metrics.unaryClient),
 		grpc.WithChainStreamInterceptor(metrics.streamClient),

@@ -59,6 +59,8 @@ func NewServer(log *slog.Logger, reg prometheus.Registerer, instance string, fur
 			grpc.MaxRecvMsgSize(256 << 10),
 			grpc.MaxHeaderListSize(16 << 10),
 			grpc.ConnectionTimeout(5 * time.Second),
+			grpc.StaticStreamWindowSize(window),
+			grpc.StaticConnWindowSize(window),
 			grpc.KeepaliveParams(keepalive.ServerParameters{
 				MaxConnectionAge:      3 * time.Minute,
 				MaxConnectionAgeGrace: 30 * time.Second,
