@@ -309,7 +309,7 @@ func (r *run) assumptions() []string {
 	}
 	return []string{
 		pinned,
-		"Full path: one gateway, one auth and one cart as make up starts them, with metrics, a log line for each request, and retries armed; each request has a guest's ticket and each add an Idempotency-Key.",
+		"Full path: one gateway, one auth and one cart as make up starts them, but with Redis' log off unless it says always, with metrics, a log line for each request, and retries armed; each request has a guest's ticket and each add an Idempotency-Key.",
 		"direct: one process with net/http and go-redis that runs the same script, without ticket, metrics or log. naive: GET, change the JSON document, SET. Both give the same answers, which was checked.",
 		"CPU is of all processes of a side, Redis among them, from the kernel's clock per process. Closed loop on 64 connections unless it says otherwise; latencies of open loops count from when a request was due.",
 		"Medians, with the interval of at least 95 % in brackets. A round in which the echo server's rate was more than 10 % off its median was left out.",

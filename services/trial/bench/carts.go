@@ -170,6 +170,14 @@ func (s *site) each(ctx context.Context, n int, f func(c *conn, i int) error) er
 			}
 			defer func() { _ = c.Close() }()
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if c.ends { // a gateway has its connections come anew now and then
+					_ = c.Close()
+					again, err := dial(ctx, s.addr(w))
+					if failed[w] = err; err != nil {
+						return
+					}
+					c = again
+				}
 				if failed[w] = f(c, i); failed[w] != nil {
 					return
 				}

@@ -61,7 +61,7 @@ func (r *run) compare(ctx context.Context, key, title string, a, b side) (*Compa
 		if err != nil {
 			return nil, err
 		}
-		if round.Echo, err = r.block(ctx, side{site: r.echo, load: load{carts: r.made["echo"], conns: conns, warm: warm / 2, length: min(echoLength, r.Block)}}); err != nil {
+		if round.Echo, err = r.echoes(ctx); err != nil {
 			return nil, err
 		}
 		two, err := r.block(ctx, second)
@@ -78,6 +78,11 @@ func (r *run) compare(ctx context.Context, key, title string, a, b side) (*Compa
 	c.Few = c.judge() < max(r.Pairs, leastPairs)
 	r.report.Comparisons = append(r.report.Comparisons, c)
 	return c, nil
+}
+
+// echoes says how quiet the machine is.
+func (r *run) echoes(ctx context.Context) (Block, error) {
+	return r.block(ctx, side{site: r.echo, load: load{carts: r.made["echo"], conns: conns, warm: warm / 2, length: min(echoLength, r.Block)}})
 }
 
 func (r *run) block(ctx context.Context, s side) (Block, error) {

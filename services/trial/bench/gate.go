@@ -18,7 +18,7 @@ import (
 
 // The short form's pace and its one limit on time.
 const (
-	gatePairs  = 5
+	gatePairs  = 6 // fewer have no interval
 	gateBlock  = 2 * time.Second
 	gateCount  = 2000 // lone requests, counted
 	gateRaces  = 3
@@ -88,11 +88,12 @@ func Gate(ctx context.Context, o Options, out io.Writer) error {
 	return r.report.gate()
 }
 
-// gate is an error if a limit is passed by what was counted, or by far by what was timed.
+// gate is an error if a limit is passed by what was counted, or by all that was timed of something: where the interval has
+// the limit in it, the machine is too noisy to tell.
 func (r *Report) gate() error {
 	var broken []string
 	for _, f := range r.Figures {
-		if f.Gate && f.Verdict() != Met {
+		if v := f.Verdict(); f.Gate && (v == NotMet || v == Undecided && (f.Exact || len(f.Range.Values) == 0)) {
 			broken = append(broken, fmt.Sprintf("%s: %s%s, limit %s", f.Title, f.Range, f.Unit, f.Bound()))
 		}
 	}
@@ -102,14 +103,14 @@ func (r *Report) gate() error {
 	return nil
 }
 
-// gateRatio is wide: no neighbour explains a ratio below it in rounds that were
-// as quiet as most.
+// gateRatio is wide: no neighbour explains an interval below it in rounds that
+// were as quiet as most.
 func (r *run) gateRatio(ctx context.Context) error {
 	if err := r.adds(ctx); err != nil {
 		return err
 	}
 	r.report.Figures = append(r.report.Figures, Figure{
-		Title: "Adds a second, against direct: the wide gate", Unit: " ×", Range: rangeOf([]float64{r.found("add").Rate().Median}), Limit: leastRatio, AtLeast: true, Exact: true, Gate: true,
+		Title: "Adds a second, against direct: the wide gate", Unit: " ×", Range: r.found("add").Rate(), Limit: leastRatio, AtLeast: true, Gate: true,
 	})
 	return nil
 }
@@ -129,8 +130,8 @@ func (r *run) gateCounts(ctx context.Context) error {
 		gatewayBytes, cartBytes, redisBytes, command float64
 		sent, received                               float64
 	}{
-		{"add", false, 181, 117, 15, 13, 2.3, 1740, 643, 106, 6, 570, 1010},
-		{"read", true, 168, 135, 15, 13, 2.3, 1705, 450, 145, 2, 400, 1050},
+		{"add", false, 172, 112, 8.3, 6.6, 2.3, 1740, 643, 106, 6, 570, 1010},
+		{"read", true, 162, 128, 8.4, 6.6, 2.3, 1705, 450, 145, 2, 400, 1050},
 	} {
 		n, err := r.count(ctx, tt.what, c, tt.read)
 		if err != nil {

@@ -21,6 +21,7 @@ type standIn struct {
 	before func(n int64) (times int64)
 	n      atomic.Int64
 	status func(n int64) int
+	ends   bool // each connection after its third answer or before
 }
 
 func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -28,6 +29,9 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.status != nil && s.status(n) != 200 {
 		http.Error(w, "no", s.status(n))
 		return
+	}
+	if s.ends && n%3 == 0 {
+		w.Header().Set("Connection", "close")
 	}
 	guest, err := r.Cookie("guest")
 	if err != nil {
@@ -120,6 +124,15 @@ func TestAudit(t *testing.T) {
 				t.Errorf("%d lost, %d too many", lost, surplus)
 			}
 		})
+	}
+}
+
+// TestConnectionsEnd: a server may have its connections come anew, also while carts
+// are filled and read.
+func TestConnectionsEnd(t *testing.T) {
+	_, c := siteOf(t, &standIn{ends: true})
+	if lost, surplus, err := c.audit(t.Context()); err != nil || lost+surplus > 0 {
+		t.Errorf("%d lost, %d too many, %v", lost, surplus, err)
 	}
 }
 

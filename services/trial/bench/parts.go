@@ -156,21 +156,13 @@ func (r *run) halves(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := r.found("add")
-	if c == nil {
-		// The maxima are needed, whatever was asked for.
-		if c, err = r.compare(ctx, "add", "Add, carts of 3 lines", a, b); err != nil {
-			return err
-		}
+	// Just before, for what was its maximum some minutes ago may not be any more.
+	c, err := r.compare(ctx, "maximum", "Add, carts of 3 lines: the maxima that are then halved", a, b)
+	if err != nil {
+		return err
 	}
-	all := func(f func(Round) float64) (values []float64) {
-		for _, round := range c.Rounds {
-			values = append(values, f(round))
-		}
-		return values
-	}
-	a.load.rate = rangeOf(all(func(r Round) float64 { return r.A.PerSecond })).Median / 2
-	b.load.rate = rangeOf(all(func(r Round) float64 { return r.B.PerSecond })).Median / 2
+	a.load.rate = c.of(func(r Round) float64 { return r.A.PerSecond }).Median / 2
+	b.load.rate = c.of(func(r Round) float64 { return r.B.PerSecond }).Median / 2
 	if c, err = r.compare(ctx, "half", fmt.Sprintf("Open loop at half of the maximum: %.0f/s and %.0f/s", a.load.rate, b.load.rate), a, b); err != nil {
 		return err
 	}
@@ -270,10 +262,11 @@ func (r *run) kills(ctx context.Context) error {
 		}
 	}
 	comparison := &Comparison{Key: "kill", Title: fmt.Sprintf("%.0f adds a second, and a cart or auth replica killed every %v", l.rate, l.length/each), A: "killed", B: "quiet"}
-	const pairs = 6
-	for i := range min(pairs, max(2, r.Pairs)) {
+	for i := 0; i < 2*r.Pairs && comparison.judge() < r.Pairs; i++ {
 		var round Round
-		round.Kept = true
+		if round.Echo, err = r.echoes(ctx); err != nil {
+			return err
+		}
 		for k := range 2 {
 			// CPU can't be told of processes that ended: only latency is.
 			if (i+k)%2 == 0 {
@@ -296,6 +289,7 @@ func (r *run) kills(ctx context.Context) error {
 	if err := c.whole(ctx); err != nil {
 		return err
 	}
+	comparison.Few = comparison.judge() < max(r.Pairs, leastPairs)
 	r.report.Comparisons = append(r.report.Comparisons, comparison)
 	r.figure(comparison, fmt.Sprintf("p99 with a replica killed every %v, against quiet", l.length/each), comparison.P99(), 10, false, " ×",
 		fmt.Sprintf("%d kills, no failed request, nothing lost", killed))

@@ -23,6 +23,7 @@ type conn struct {
 	r              *bufio.Reader
 	body           []byte
 	setCookie      string // the guest ticket that the last answer set
+	ends           bool   // the server closes after its last answer
 	sent, received int64  // bytes
 }
 
@@ -70,6 +71,8 @@ func (c *conn) read() ([]byte, error) {
 			if length, err = strconv.Atoi(string(value)); err != nil {
 				return nil, fmt.Errorf("Content-Length: %w", err)
 			}
+		case bytes.EqualFold(name, []byte("Connection")):
+			c.ends = bytes.EqualFold(value, []byte("close"))
 		case bytes.EqualFold(name, []byte("Set-Cookie")):
 			cookie, err := http.ParseSetCookie(string(value))
 			if err == nil && cookie.Name == "guest" {
