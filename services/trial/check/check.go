@@ -225,6 +225,7 @@ type judge struct {
 	// unsearched counts hot carts that can't be searched.
 	unsearched int
 	drawings   int
+	leastShare *float64 // of the new cart pods, see Figures
 }
 
 // finding is a Finding whose requests are still to be read.

@@ -672,6 +672,9 @@ func TestShare(t *testing.T) {
 			if v.Results[0].Looked != tt.looked || !slices.Equal(v.texts(), tt.findings) {
 				t.Errorf("looked at %d, found %q", v.Results[0].Looked, v.texts())
 			}
+			if least := v.Figures.LeastShare; (least != nil) != (tt.looked > 0) || least != nil && (*least < 0.7) != (len(tt.findings) > 0) {
+				t.Errorf("the least share is %v", least)
+			}
 		})
 	}
 }

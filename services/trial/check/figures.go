@@ -42,6 +42,10 @@ type Figures struct {
 	// RequestRecoveries are the same of logical requests.
 	RequestRecoveries map[string]time.Duration `json:"request_recoveries"`
 
+	// LeastShare is what the new cart pod with the least got of an equal share of
+	// the requests, 1 being all of it; nil if none was looked at.
+	LeastShare *float64 `json:"least_new_cart_share,omitempty"`
+
 	Missed int `json:"missed"`
 	// TrialCPU is the share of the machine that the trial took, 0 to 1.
 	TrialCPU float64 `json:"trial_cpu"`
@@ -68,7 +72,7 @@ func newLatency(all []time.Duration) Latency {
 const afterKill = 5 * time.Second
 
 func (j *judge) figures() Figures {
-	f := Figures{ByKind: map[history.Kind]int{}, FailedAttempts: map[string]int{}, Faults: map[string]int{}, Lost: len(j.gone), Doubled: len(j.twice), FailedInOutages: j.failedInOutages, Gap: j.gap()}
+	f := Figures{ByKind: map[history.Kind]int{}, FailedAttempts: map[string]int{}, Faults: map[string]int{}, Lost: len(j.gone), Doubled: len(j.twice), FailedInOutages: j.failedInOutages, Gap: j.gap(), LeastShare: j.leastShare}
 	if r := j.results["logical"]; r != nil {
 		f.FailedLogical = r.Violations
 	}

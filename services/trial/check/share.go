@@ -62,7 +62,11 @@ func (j *judge) share() {
 				own += j.served[name][s]
 			}
 			j.looked("share", 1)
-			if got := float64(own) / equal; got < fairShare {
+			got := float64(own) / equal
+			if j.leastShare == nil || got < *j.leastShare {
+				j.leastShare = &got
+			}
+			if got < fairShare {
 				j.find("share", nil, nil, "%s was Ready at %s, and from 10 s after that got %.0f %% of an equal share for %d s", name, at(sample.At), 100*got, shareFor)
 			}
 		}

@@ -201,15 +201,22 @@ func TestScaledBack(t *testing.T) {
 func TestNode(t *testing.T) {
 	f := newFake(t)
 	c := open(t, f.options())
-	h, err := c.begin(t.Context(), &plan{source(1)}, NodeStop, "")
-	if away := f.away(); err != nil || h.Class != history.Outage || !strings.HasPrefix(h.Target, "worker-") || away != h.Target {
-		t.Fatalf("%+v, away %q: %v", h.Fault, away, err)
-	}
-	// Even a trial that is broken off brings it back.
+	redis := c.Pods()[slices.IndexFunc(c.Pods(), func(p Pod) bool { return p.Part == Redis })].Node
+	var h Happening
+	var err error
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := h.Over(ctx); err != nil || f.away() != "" {
-		t.Errorf("away: %q, %v", f.away(), err)
+	for which, part := range map[string]string{"with Redis": Redis, "without Redis": ""} {
+		for seed := range uint64(4) {
+			h, err = c.begin(t.Context(), &plan{source(seed)}, NodeStop, part)
+			if away := f.away(); err != nil || h.Class != history.Outage || !strings.HasPrefix(h.Target, "worker-") || away != h.Target || (away == redis) != (part == Redis) || !strings.Contains(h.Name, which) {
+				t.Fatalf("%+v, away %q, Redis on %s: %v", h.Fault, away, redis, err)
+			}
+			// Even a trial that is broken off brings it back.
+			if err := h.Over(ctx); err != nil || f.away() != "" {
+				t.Errorf("away: %q, %v", f.away(), err)
+			}
+		}
 	}
 	h, err = c.begin(t.Context(), &plan{source(1)}, NodeReturn, "")
 	if err != nil || h.Class != history.Outage || h.Began.IsZero() || h.Over(ctx) != nil {

@@ -281,8 +281,9 @@ func (c *Cluster) scale(ctx context.Context, h *Happening) error {
 	return err
 }
 
-// stopNode draws one of the nodes that pods of the shop run on, though none that
-// runs the control plane, stops it, and starts it again.
+// stopNode stops the node that Redis runs on where the target is Redis, else draws
+// another that pods of the shop run on, though none that runs the control plane,
+// and starts it again.
 func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 	if c.options.NodeStop == "" || c.options.NodeStart == "" {
 		return errors.New("it needs -node-stop and -node-start")
@@ -291,15 +292,22 @@ func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 	if err != nil {
 		return err
 	}
+	pods, withRedis, which := c.Pods(), h.Target == Redis, "without"
+	if withRedis {
+		which = "with"
+	}
 	nodes := slices.DeleteFunc(strings.Fields(out), func(node string) bool {
-		return !slices.ContainsFunc(c.Pods(), func(pod Pod) bool { return pod.Node == node })
+		runs := func(fits func(Pod) bool) bool {
+			return slices.ContainsFunc(pods, func(pod Pod) bool { return pod.Node == node && fits(pod) })
+		}
+		hasRedis := runs(func(pod Pod) bool { return pod.Part == Redis })
+		return hasRedis != withRedis || !runs(func(Pod) bool { return true })
 	})
 	if len(nodes) == 0 {
-		return errors.New("no worker runs a pod of the shop")
+		return fmt.Errorf("no worker %s Redis runs a pod of the shop", which)
 	}
 	node := nodes[p.rng.IntN(len(nodes))]
-	h.Name, h.Target, h.Class = fmt.Sprintf("node %s stopped for %v", node, nodeAway), node, history.Outage
-	hasRedis := slices.ContainsFunc(c.Pods(), func(pod Pod) bool { return pod.Part == Redis })
+	h.Name, h.Target, h.Class = fmt.Sprintf("node %s, %s Redis, stopped for %v", node, which, nodeAway), node, history.Outage
 	h.Began = time.Now()
 	if err := sh(ctx, c.options.NodeStop, node); err != nil {
 		return err
@@ -323,7 +331,7 @@ func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 				return err
 			}
 		}
-		if hasRedis {
+		if withRedis {
 			return c.await(ctx, func(pods []Pod) bool { return len(ready(pods, Redis)) > 0 })
 		}
 		return nil

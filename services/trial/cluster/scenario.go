@@ -36,6 +36,9 @@ func Rhythms() map[string]Rhythm {
 	one := func(kind string, parts ...string) func(*plan) []step {
 		return func(*plan) []step { return []step{{kind, parts}} }
 	}
+	node := func(with string) func(*plan) []step {
+		return func(*plan) []step { return []step{{NodeStop, []string{with}}, {NodeReturn, []string{""}}} }
+	}
 	return map[string]Rhythm{
 		"pods":       {Every: 2900 * time.Millisecond, steps: pods}, // and a little, where all have to wait
 		"scale-pods": {Every: 5 * time.Second, steps: pods},
@@ -46,7 +49,8 @@ func Rhythms() map[string]Rhythm {
 		}},
 		"pods-rolling": {Gap: 2 * time.Second, Times: 3, steps: one(fault.Roll, Whole)},
 		"pods-redis":   {Gap: 8 * time.Second, Times: 5, steps: one(RedisDelete, Redis)},
-		"node":         {Times: 2, steps: func(*plan) []step { return []step{{NodeStop, []string{""}}, {NodeReturn, []string{""}}} }},
+		"node":         {Times: 2, steps: node("")},
+		"node-redis":   {Times: 2, steps: node(Redis)},
 		"calm":         {Times: 1, steps: func(*plan) []step { return nil }},
 		"scale":        {Times: 1, steps: func(*plan) []step { return nil }},
 	}

@@ -121,7 +121,11 @@ func Scenarios() []Scenario {
 			Length: 5 * time.Minute, Rate: 25, LeastChanges: 4_560, KillsNothing: true, Cluster: true,
 		},
 		{
-			Name: "node", About: "on a cluster: a worker node is stopped for a minute, and returns",
+			Name: "node", About: "on a cluster: a worker node without Redis is stopped for a minute, and returns",
+			Length: 5 * time.Minute, Rate: 190, LeastFaults: 2, LeastChanges: 4_000, KillsNothing: true, Ends: true, Cluster: true,
+		},
+		{
+			Name: "node-redis", About: "on a cluster: the worker node of Redis is stopped for a minute, and returns",
 			Length: 5 * time.Minute, Rate: 190, LeastFaults: 2, LeastChanges: 4_000, KillsNothing: true, Ends: true, Cluster: true,
 		},
 	}

@@ -192,7 +192,7 @@ func record(ctx context.Context, o Options, path string, w *watch.Watch, address
 	t.start = time.Now()
 	run := history.Run{
 		Started: t.start, Scenario: o.Scenario.Name, Seed: o.Seed, Target: target, Rate: o.Rate, Length: o.Length,
-		Machine: fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0)), Version: version(),
+		Machine: fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()), Version: version(),
 	}
 	if t.history, err = history.Create(path, run); err != nil {
 		return err
@@ -308,7 +308,7 @@ func shoppers(rate float64) int { return min(mostShoppers, max(20, int(rate/2)))
 func weights() map[history.Kind]int {
 	return map[history.Kind]int{
 		history.Add: 230, history.Set: 36, history.CondSet: 36, history.Remove: 28,
-		history.Read: 14, history.LogIn: 9, history.Checkout: 18,
+		history.Read: 14, history.LogIn: 11, history.Checkout: 18,
 	}
 }
 

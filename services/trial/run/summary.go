@@ -62,7 +62,7 @@ func summary(out io.Writer, v check.Verdict) {
 	}
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"requests", fmt.Sprintf("%d, %d changes acknowledged, %d refused, %d unknown, %d missed", f.Requests, f.Acknowledged, f.Refused, f.Unknown, f.Missed)},
 		{"faults", fmt.Sprintf("%d: %s%s", faults, strings.Join(made, ", "), apart)},
 		{"failed attempts", strings.Join(failed, ", ")},
@@ -71,7 +71,11 @@ func summary(out io.Writer, v check.Verdict) {
 		{"p99", fmt.Sprintf("quiet %v, within 5 s after a kill %v%s, in outages %v", short(f.Quiet.P99), short(f.AfterKill.P99), slower, short(f.InOutage.P99))},
 		{"outages", "no request failed any more after at most: " + cmp.Or(strings.Join(recovered, ", "), "there was none")},
 		{"trial's CPU", fmt.Sprintf("%.0f %% of the machine", 100*f.TrialCPU)},
-	} {
+	}
+	if f.LeastShare != nil {
+		rows = append(rows, [2]string{"new cart pods", fmt.Sprintf("%.0f %% of an equal share at least", 100**f.LeastShare)})
+	}
+	for _, row := range rows {
 		fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
 	}
 	fmt.Fprintln(table)
