@@ -29,6 +29,7 @@ IFS=, read -ra ways <<< "$ways"
 for part in "${parts[@]}"; do [[ $part =~ ^(gateway|auth|cart|redis)$ ]] || refuse "there is no part '$part'"; done
 for way in "${ways[@]}"; do [[ $way =~ ^(delete|force|evict)$ ]] || refuse "there is no way '$way'"; done
 
+fail() { echo "chaos: $*" >&2; exit 1; }
 kube() { kubectl --namespace "$namespace" "$@"; }
 
 pods() { kube get pods -l "app.kubernetes.io/part-of=coatcheck,app.kubernetes.io/component=$1" -o go-template="$2"; }
@@ -40,11 +41,16 @@ ready() {
     {{- range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}{{$pod.name}} {{$pod.uid}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
 }
 # whole PART COUNT UID: that pod has ended, and so many are Ready.
-whole() { ! grep -q "$3" <(pods "$1" '{{range .items}}{{.metadata.uid}} {{end}}') && (($(ready "$1" | wc -l) >= $2)); }
+whole() {
+  local all serving
+  all=$(pods "$1" '{{range .items}}{{.metadata.uid}} {{end}}') && [[ $all != *"$3"* ]] && serving=$(ready "$1") && (($(grep -c . <<< "$serving") >= $2))
+}
 
-# What is not a whole shop is left alone: its pods may be anybody's.
+# What is not one whole shop is left alone: its pods may be anybody's.
+shops=$(for part in gateway auth cart; do pods $part '{{range .items}}{{index .metadata.labels "app.kubernetes.io/instance"}}{{"\n"}}{{end}}'; done | sort -u)
+[[ $shops != *$'\n'* ]] || refuse "the namespace '$namespace' has several shops: ${shops//$'\n'/, }"
 for part in gateway auth cart; do
-  [ -n "$(ready $part)" ] || refuse "the namespace '$namespace' has no Ready $part of a shop: not this one?"
+  [[ -n $(ready $part) ]] || refuse "the namespace '$namespace' has no Ready $part of a shop: not this one?"
 done
 
 take() { # WAY POD
@@ -53,33 +59,42 @@ take() { # WAY POD
     force) kube delete pod "$2" --grace-period=0 --force --wait=false ;;
     evict) kube create --raw "/api/v1/namespaces/$namespace/pods/$2/eviction" -f - <<< \
       '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"'"$2"'","namespace":"'"$namespace"'"}}' ;;
-  esac > /dev/null
+  esac 2>&1
 }
 
-for ((n = 1; count == 0 || n <= count; n++)); do
+patience=120 # seconds until a part must have pods to take, or again those that it had
+for ((n = 0, waited = 0; count == 0 || n < count;)); do
   part=${parts[RANDOM % ${#parts[@]}]} way=${ways[RANDOM % ${#ways[@]}]}
+  serving=$(ready "$part")
   there=()
-  while read -r pod; do there+=("$pod"); done < <(ready "$part")
+  while read -r pod; do [[ -z $pod ]] || there+=("$pod"); done <<< "$serving"
   # Redis has one pod, and who names it means that.
   if ((${#there[@]} == 0)) || { ((${#there[@]} == 1)) && ! $last && [[ $part != redis ]]; }; then
+    ((waited++ < patience)) || fail "for $patience s, no part had a pod to take: the last Ready one is left alone"
     echo "$part has ${#there[@]} Ready pods: waiting" >&2
-    sleep 1; n=$((n - 1)); continue
+    sleep 1
+    continue
   fi
+  waited=0
   read -r pod uid <<< "${there[RANDOM % ${#there[@]}]}"
   if $dry; then
     echo "would $way $pod"
-  elif take "$way" "$pod"; then
+    n=$((n + 1))
+  elif said=$(take "$way" "$pod"); then
     if ((count > 0)); then
-      for ((waited = 0; waited < 120; waited++)); do
-        ! whole "$part" ${#there[@]} "$uid" || break
+      until whole "$part" ${#there[@]} "$uid"; do
+        ((waited++ < patience)) || fail "$part does not have ${#there[@]} Ready pods again"
         sleep 1
       done
-      ((waited < 120)) || { echo "chaos: $part does not have ${#there[@]} Ready pods again" >&2; exit 1; }
+      waited=0
     fi
     echo "$way $pod"
+    n=$((n + 1))
+  elif [[ $said = *TooManyRequests* || $said = *NotFound* ]]; then
+    echo "$said" >&2 # a disruption budget says no, or the pod has just ended
   else
-    n=$((n - 1)) # refused, by a disruption budget for instance
+    fail "$way $pod: $said"
   fi
   # Between half of -e and one and a half times.
-  ((n == count)) || sleep "$(awk -v e="$every" -v r=$RANDOM 'BEGIN { print e * (0.5 + r / 32768) }')"
+  ((count > 0 && n == count)) || sleep "$(awk -v e="$every" -v r=$RANDOM 'BEGIN { print e * (0.5 + r / 32768) }')"
 done

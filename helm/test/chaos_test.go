@@ -1,0 +1,104 @@
+package test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kubectl stands in for it: the Ready pods of a part are the lines of the file
+// with its name, what deletes goes to the file log, and fails with what the file
+// error says. A pod that was deleted is replaced.
+const kubectl = `#!/usr/bin/env bash
+cd "$(dirname "$0")"
+all="$*" part=${all##*component=} part=${part%% *}
+case $all in
+*instance*) cat shops ;;
+*'{{range .items}}{{.metadata.uid}}'*) cut -d' ' -f2 "$part" ;;
+*'get pods'*) cat "$part" ;;
+*)
+  echo "$all" >> log
+  if [[ -e error ]]; then cat error >&2; exit 1; fi
+  pod=$(grep -oE '(pod |pods/)(gateway|auth|cart|redis)-[0-9]+' <<< "$all" | grep -oE '[a-z]+-[0-9]+')
+  n=$(wc -l < log)
+  sed -i "s/^$pod .*/${pod%-*}-1$n another$n/" "${pod%-*}" ;;
+esac
+`
+
+// chaos runs the script beside such a shop for so long at most, and returns its
+// exit code, or -1 if it went on; what it said; and what it deleted.
+func chaos(t *testing.T, limit time.Duration, change func(write func(file, content string)), args ...string) (code int, said string, deleted []string) {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(file, content string) {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("kubectl", kubectl)
+	write("shops", "shop\n")
+	for _, part := range []string{"gateway", "auth", "cart"} {
+		write(part, part+"-1 uid1\n"+part+"-2 uid2\n"+part+"-3 uid3\n")
+	}
+	write("redis", "redis-0 uid0\n")
+	change(write)
+
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "../../k8s/chaos.sh", args...)
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	cmd.WaitDelay = time.Second
+	out, _ := cmd.CombinedOutput()
+	log, _ := os.ReadFile(filepath.Join(dir, "log"))
+	return cmd.ProcessState.ExitCode(), string(out), strings.FieldsFunc(string(log), func(r rune) bool { return r == '\n' })
+}
+
+// TestChaosScript runs k8s/chaos.sh where a shop would have to be broken to see
+// what it does; the trial on a cluster runs it beside a whole one.
+func TestChaosScript(t *testing.T) {
+	type writes = func(file, content string)
+	whole := func(writes) {}
+	lonely := func(write writes) { write("auth", "auth-1 uid1\n") }
+	refused := func(reason string) func(writes) {
+		return func(write writes) { write("error", "Error from server ("+reason+"): no\n") }
+	}
+	for name, tt := range map[string]struct {
+		change      func(writes)
+		args        string
+		code        int
+		says        string
+		least, most int // of what is deleted
+	}{
+		"five pods":                 {whole, "-e 0 -c 5", 0, "", 5, 5},
+		"an end that is asked for":  {whole, "-e 0", -1, "", 6, 1000},
+		"a dry run":                 {whole, "-e 0 -c 5 -d", 0, "would ", 0, 0},
+		"evictions":                 {whole, "-e 0 -c 2 -w evict", 0, "evict ", 2, 2},
+		"Redis":                     {whole, "-e 0 -c 2 -p redis", 0, "redis-0", 2, 2},
+		"the last one":              {lonely, "-e 0 -p auth", -1, "auth has 1 Ready pods: waiting", 0, 0},
+		"the last one, as told":     {lonely, "-e 0 -p auth -c 1 -l", 0, "auth-1", 1, 1},
+		"a disruption budget":       {refused("TooManyRequests"), "-e 1 -w evict", -1, "TooManyRequests", 2, 7},
+		"a pod that has just ended": {refused("NotFound"), "-e 1", -1, "NotFound", 2, 7},
+		"no right to":               {refused("Forbidden"), "-e 0", 1, "Forbidden", 1, 1},
+		"two shops":                 {func(write writes) { write("shops", "one\ntwo\n") }, "-e 0 -c 1", 2, "several shops: one, two", 0, 0},
+		"no shop":                   {func(write writes) { write("cart", "") }, "-e 0 -c 1", 2, "no Ready cart", 0, 0},
+		"no such part":              {whole, "-p web", 2, "no part 'web'", 0, 0},
+		"no such way":               {whole, "-w burn", 2, "no way 'burn'", 0, 0},
+		"no number":                 {whole, "-e soon", 2, "whole numbers", 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			limit := time.Minute
+			if tt.code < 0 {
+				limit = 4 * time.Second
+			}
+			code, said, deleted := chaos(t, limit, tt.change, strings.Fields(tt.args)...)
+			if code != tt.code || !strings.Contains(said, tt.says) || len(deleted) < tt.least || len(deleted) > tt.most {
+				t.Errorf("exit code %d, deleted %d, said:\n%s", code, len(deleted), said)
+			}
+		})
+	}
+}
