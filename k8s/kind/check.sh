@@ -106,7 +106,7 @@ fi
 
 docker stop -t 1 "$cluster-worker" > /dev/null
 kubectl wait --for=condition=Ready=Unknown "node/$cluster-worker" --timeout=120s > /dev/null || fail "nobody noticed that a worker was stopped"
-docker start "$cluster-worker" > /dev/null
+k8s/kind/start-node.sh "$cluster-worker"
 since=$SECONDS
 kubectl wait --for=condition=Ready "node/$cluster-worker" --timeout=120s > /dev/null || fail "the worker did not come back"
 answers ticket-7 get coat

@@ -23,7 +23,7 @@ whole() {
 scenario() { # NAME [FLAG...]
   .bin/trial run -target "$target" -namespace "$namespace" -scenario "$1" -dir ".run/kind/trial/$1" \
     -node-exec 'docker exec NODE' -node-stop 'docker stop -t 0 NODE > /dev/null' \
-    -node-start 'docker start NODE > /dev/null' "${@:2}"
+    -node-start 'k8s/kind/start-node.sh NODE' "${@:2}"
 }
 ready() { k get deployment "$namespace-$1" -o jsonpath='{.status.readyReplicas}'; }
 

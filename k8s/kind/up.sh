@@ -80,11 +80,7 @@ fi
 # less, it tells up to 15 s late which pods are gone, and connections go there meanwhile.
 docker update --cpu-shares 4096 "$cluster-worker" "$cluster-worker2" > /dev/null
 docker update --cpu-shares 2048 "$cluster-control-plane" > /dev/null
-# A node remembers for two minutes which pod an unanswered connection went to, and sends the next one from that port
-# there too. Shoppers who all have one address use a port again sooner, when the pod is long gone.
-for node in control-plane worker worker2; do
-  docker exec "$cluster-$node" sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_syn_sent=5
-done
+"$here/start-node.sh" "$cluster"-{control-plane,worker,worker2}
 
 # The node's own kubectl never differs from its API server by more than kubectl allows.
 if [[ $(uname) = Linux ]]; then
