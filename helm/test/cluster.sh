@@ -2,7 +2,8 @@
 # cluster.sh [helm|helm3]   the chart on the kind cluster of make kind-up, with the images of make kind-load: every shape as
 # the API server sees it, then one shop: install, helm test, an upgrade that changes nothing, a roll-out to other images and
 # back under traffic, other keys by the CronJob, TLS between all parts with given certificates and with those of
-# cert-manager, uninstall. It needs node port 30080, a namespace that is its own, and a cluster without cert-manager.
+# cert-manager, uninstall, and an install on a Redis that was there before. It needs node port 30080, a namespace that is its
+# own, and a cluster without cert-manager.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=../../k8s/kind/settings.sh
@@ -21,6 +22,16 @@ objects() {
   kinds=$(kubectl api-resources --verbs=list,delete --namespaced -o name | grep -vE '^(events|endpoints|endpointslices|leases|controllerrevisions)' | paste -sd,)
   k get "$kinds" -o name | grep -v -e '^configmap/kube-root-ca.crt$' -e '^serviceaccount/default$' || true
 }
+# Until the last pod that ends is gone.
+settled() {
+  local ending
+  for _ in {1..120}; do
+    ending=$(k get pods -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}')
+    [[ -n $ending ]] || return 0
+    sleep 1
+  done
+  fail "two minutes later these pods still end: $ending"
+}
 # What an upgrade must not change by itself.
 secrets() { k get secrets -l app.kubernetes.io/instance=shop -o jsonpath='{.items[*].data}'; }
 generations() { k get deployments,statefulsets -o jsonpath='{.items[*].metadata.generation}'; }
@@ -35,7 +46,7 @@ if [[ ${1:-} = roll ]]; then
   [[ $(tr ' ' '\n' <<< "$images" | grep -c ':again$') -ge 9 ]] || fail "the roll-out left $images"
   "$helm" -n "$namespace" rollback shop --wait --timeout 5m > /dev/null
   # Helm waits for the new pods; it is over when the old ones have drained.
-  while [[ -n $(k get pods -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') ]]; do sleep 1; done
+  settled
   echo "rolled out to other images and back"
   exit
 fi
@@ -71,9 +82,9 @@ accepted() { # NAME, manifests on standard input
   [[ ! -s $logs/complaints ]] || fail "$1: $(cat "$logs/complaints")"
 }
 # Kinds of other projects are left to the tests that decode them: this cluster does not know them.
+own_kinds() { awk 'BEGIN { RS = ORS = "---\n" } !/\nkind: (HTTPRoute|ServiceMonitor|PrometheusRule|Certificate)\n/'; }
 for values in "$chart"/ci/*-values.yaml; do
-  "$helm" template shop "$chart" -n "$namespace" -f "$values" --kube-version "${KUBERNETES#v}" \
-    --set httpRoute.enabled=false,metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false,tls.enabled=false,tls.issuerRef.name= | accepted "$values"
+  "$helm" template shop "$chart" -n "$namespace" -f "$values" --kube-version "${KUBERNETES#v}" | own_kinds | accepted "$values"
 done
 for overlay in base overlays/kind overlays/production; do
   kubectl kustomize "k8s/$overlay" | sed "s/^  namespace: coatcheck$/  namespace: $namespace/; s/^  name: coatcheck$/  name: $namespace/" | accepted "k8s/$overlay"
@@ -186,7 +197,7 @@ k create secret tls authority --cert="$tls/ca.crt" --key="$tls/ca.key" > /dev/nu
 rm -rf "$tls"
 over_tls() { # WHOSE certificates, the chart's values
   upgrade "${rotation[@]}" --set tls.enabled=true "${@:2}"
-  while [[ -n $(k get pods -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') ]]; do sleep 1; done
+  settled
   keeps "over TLS with certificates $1"
 }
 given=()
@@ -218,3 +229,32 @@ for _ in {1..60}; do
 done
 [[ $left = persistentvolumeclaim/data-shop-coatcheck-redis-0 ]] || fail "uninstall leaves $left"
 say "uninstall leaves nothing but the volume"
+
+# On a Redis that was there before, and wants a password.
+k create secret generic own-redis --from-literal=password="$(openssl rand -hex 16)" > /dev/null
+k apply -f - > /dev/null << 'REDIS'
+apiVersion: v1
+kind: Service
+metadata: {name: own-redis}
+spec: {selector: {app: own-redis}, ports: [{port: 6379}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: own-redis, labels: {app: own-redis}}
+spec:
+  automountServiceAccountToken: false
+  securityContext: {runAsNonRoot: true, runAsUser: 10001, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: redis
+    image: coatcheck/redis:kind
+    command: [redis-server, --save, "", --requirepass, $(PASSWORD)]
+    env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: own-redis, key: password}}}]
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+REDIS
+k wait --for=condition=Ready pod/own-redis --timeout=1m > /dev/null
+"$helm" -n "$namespace" install shop "$chart" -f "$chart/ci/kind-values.yaml" --wait --timeout 5m \
+  --set 'redis.enabled=false,redis.external.addrs={own-redis:6379},redis.external.existingSecret=own-redis,prometheus.enabled=false' > /dev/null
+keeps "on a Redis of one's own"
+password=$(k get secret own-redis -o jsonpath='{.data.password}' | base64 -d)
+size=$(k exec -i own-redis -- redis-cli --no-auth-warning -a "$password" dbsize)
+[[ $size =~ ^[1-9] && -z $(k get statefulsets -o name) ]] || fail "the shop has not kept its carts in the Redis that it was given: $size"

@@ -57,6 +57,8 @@ func TestRefused(t *testing.T) {
 		{"memory beside maxMemoryMiB", plain + ",redis.resources.requests.memory=1Gi", "memory"},
 		{"a tag that moves", plain + ",image.tag=latest", "tag"},
 		{"a ServiceMonitor whose scrapes are forbidden", plain + ",metrics.serviceMonitor.enabled=true", "metricsFrom"},
+		{"a pod label of the chart's own", plain + `,cart.podLabels.app\.kubernetes\.io/component=web`, "app.kubernetes.io/component"},
+		{"a pod annotation of the chart's own", plain + `,gateway.podAnnotations.prometheus\.io/port=1`, "prometheus.io/port"},
 		{"a node port without NodePort", plain + ",gateway.service.nodePort=30080", "NodePort"},
 		{"an Ingress for no host", plain + ",ingress.enabled=true", "publicURL"},
 		{"an Ingress whose users are one address", "publicURL=https://shop.example.org,ingress.enabled=true", "trustedProxies"},
