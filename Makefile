@@ -70,14 +70,15 @@ kind-load: $(BIN)/kind ## build the images and load them into the cluster
 kind-shop: kind-load $(BIN)/helm ## install the shop there, http://127.0.0.1:30080
 	@k8s/kind/shop.sh
 
-kind-demo: build kind-up kind-shop ## load until the autoscalers work, pods deleted meanwhile, a verdict, and down again; 11 minutes
+kind-demo: kind-up ## load until the autoscalers work, pods deleted meanwhile, a verdict, and down again; 11 minutes
+	@$(MAKE) --no-print-directory build kind-shop
 	@SCALE=scale-pods k8s/kind/trial.sh autoscale
 
 kind-chaos: build ## 5 minutes of deleted pods on the shop of kind-shop
 	@LENGTH=5m k8s/kind/trial.sh pods
 
-kind-trial: build ## all that can happen to pods and nodes, on the shop of kind-shop; half an hour
-	@k8s/kind/trial.sh pods pods-mixed pods-rolling pods-redis node autoscale
+kind-trial: build ## all that can happen to pods and nodes, on the shop of kind-shop; three quarters of an hour
+	@k8s/kind/trial.sh pods pods-mixed pods-rolling pods-redis node node-redis autoscale
 
 kind-check: $(BIN)/kind ## what a shop needs of the cluster: names, volumes, metrics, isolation; stops a worker
 	@k8s/kind/check.sh
