@@ -86,11 +86,11 @@ kind-check: $(BIN)/kind ## what a shop needs of the cluster: names, volumes, met
 kind-down: $(BIN)/kind ## delete the cluster with its volumes
 	@k8s/kind/down.sh
 
-test-chart: build $(BIN)/helm $(BIN)/helm3 $(BIN)/cert-manager ## the chart there: install, helm test, upgrade under traffic, rollback, uninstall; Helm 4 and 3, and kubectl apply
+test-chart: build $(BIN)/helm $(BIN)/helm3 $(BIN)/cert-manager ## the chart there: install, helm test, upgrade under traffic, rollback, uninstall, on a Redis of one's own; Helm 4 and 3, and kubectl apply
 	@for helm in $(HELMS); do helm/test/cluster.sh $$helm; done
 	@helm/test/manifests.sh
 
-test-manifests: go redis prometheus $(BIN)/helm $(BIN)/helm3 $(BIN)/kube-score ## the chart in every shape, and the manifests; no cluster
+test-manifests: go redis prometheus $(BIN)/helm $(BIN)/helm3 $(BIN)/kube-score ## the chart in every shape, the manifests, and chaos.sh; no cluster
 	GOWORK=off go -C helm/test vet ./... && GOWORK=off go -C helm/test test -count=1 ./...
 
 pictures: build redis prometheus ## the README's pictures: dashboards of a trial in which replicas die, drawn by trial run -watch

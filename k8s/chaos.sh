@@ -4,26 +4,27 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: k8s/chaos.sh [-n NAMESPACE] [-p PARTS] [-w WAYS] [-e SECONDS] [-c COUNT] [-l] [-d]
+usage: k8s/chaos.sh [-n NAMESPACE] [-p PARTS] [-w WAYS] [-e SECONDS] [-c COUNT] [-t SECONDS] [-l] [-d]
   -n  namespace of the shop                         (coatcheck)
   -p  parts to take pods of: gateway,auth,cart,redis  (gateway,auth,cart)
   -w  ways: delete (with its grace period), force (grace period 0), evict  (delete,force)
   -e  mean seconds from one pod to the next         (3)
   -c  stop after so many, and wait until each has ended and is replaced  (no end: Ctrl-C)
+  -t  give up after so many seconds without a pod that can be taken, or that is replaced  (120)
   -l  take the last Ready pod of gateway, auth or cart, too
   -d  dry run: only say what would be done
 USAGE
 }
 
-namespace=coatcheck parts=gateway,auth,cart ways=delete,force every=3 count=0 last=false dry=false
-while getopts n:p:w:e:c:ldh flag; do
+namespace=coatcheck parts=gateway,auth,cart ways=delete,force every=3 count=0 patience=120 last=false dry=false
+while getopts n:p:w:e:c:t:ldh flag; do
   case $flag in
     n) namespace=$OPTARG ;; p) parts=$OPTARG ;; w) ways=$OPTARG ;; e) every=$OPTARG ;;
-    c) count=$OPTARG ;; l) last=true ;; d) dry=true ;; h) usage; exit 0 ;; *) usage >&2; exit 2 ;;
+    c) count=$OPTARG ;; t) patience=$OPTARG ;; l) last=true ;; d) dry=true ;; h) usage; exit 0 ;; *) usage >&2; exit 2 ;;
   esac
 done
 refuse() { echo "chaos: $*" >&2; exit 2; }
-[[ $every =~ ^[0-9]+$ && $count =~ ^[0-9]+$ ]] || refuse "-e and -c take whole numbers"
+[[ $every$count$patience =~ ^[0-9]+$ && -n $every && -n $count && -n $patience ]] || refuse "-e, -c and -t take whole numbers"
 IFS=, read -ra parts <<< "$parts"
 IFS=, read -ra ways <<< "$ways"
 for part in "${parts[@]}"; do [[ $part =~ ^(gateway|auth|cart|redis)$ ]] || refuse "there is no part '$part'"; done
@@ -62,39 +63,45 @@ take() { # WAY POD
   esac 2>&1
 }
 
-patience=120 # seconds until a part must have pods to take, or again those that it had
-for ((n = 0, waited = 0; count == 0 || n < count;)); do
+# What did not work may a second later, within -t: one try in vain is no reason to end.
+vain=0
+again() { # WHY
+  ((vain++ < patience)) || fail "for $patience s, $1"
+  echo "$1: waiting" >&2
+  sleep 1
+}
+for ((n = 0; count == 0 || n < count;)); do
   part=${parts[RANDOM % ${#parts[@]}]} way=${ways[RANDOM % ${#ways[@]}]}
-  serving=$(ready "$part")
+  if ! serving=$(ready "$part"); then
+    again "kubectl does not say which pods there are"
+    continue
+  fi
   there=()
   while read -r pod; do [[ -z $pod ]] || there+=("$pod"); done <<< "$serving"
   # Redis has one pod, and who names it means that.
   if ((${#there[@]} == 0)) || { ((${#there[@]} == 1)) && ! $last && [[ $part != redis ]]; }; then
-    ((waited++ < patience)) || fail "for $patience s, no part had a pod to take: the last Ready one is left alone"
-    echo "$part has ${#there[@]} Ready pods: waiting" >&2
-    sleep 1
+    again "$part has ${#there[@]} Ready pods"
     continue
   fi
-  waited=0
   read -r pod uid <<< "${there[RANDOM % ${#there[@]}]}"
   if $dry; then
     echo "would $way $pod"
-    n=$((n + 1))
   elif said=$(take "$way" "$pod"); then
     if ((count > 0)); then
+      vain=0
       until whole "$part" ${#there[@]} "$uid"; do
-        ((waited++ < patience)) || fail "$part does not have ${#there[@]} Ready pods again"
+        ((vain++ < patience)) || fail "$part does not have ${#there[@]} Ready pods again, $patience s after $way $pod"
         sleep 1
       done
-      waited=0
     fi
     echo "$way $pod"
-    n=$((n + 1))
   elif [[ $said = *TooManyRequests* || $said = *NotFound* ]]; then
-    echo "$said" >&2 # a disruption budget says no, or the pod has just ended
+    again "$said" # a disruption budget says no, or the pod has just ended
+    continue
   else
     fail "$way $pod: $said"
   fi
+  vain=0 n=$((n + 1))
   # Between half of -e and one and a half times.
   ((count > 0 && n == count)) || sleep "$(awk -v e="$every" -v r=$RANDOM 'BEGIN { print e * (0.5 + r / 32768) }')"
 done

@@ -11,27 +11,37 @@ import (
 )
 
 // kubectl stands in for it: the Ready pods of a part are the lines of the file
-// with its name, what deletes goes to the file log, and fails with what the file
-// error says. A pod that was deleted is replaced.
+// with its name; what is to delete goes to the file log, and fails with what the
+// file error says. A pod that was deleted is replaced when it has been asked for
+// as often as the file late says.
 const kubectl = `#!/usr/bin/env bash
 cd "$(dirname "$0")"
 all="$*" part=${all##*component=} part=${part%% *}
 case $all in
 *instance*) cat shops ;;
-*'{{range .items}}{{.metadata.uid}}'*) cut -d' ' -f2 "$part" ;;
+*'{{range .items}}{{.metadata.uid}}'*)
+  late=$(cat late)
+  if ((late > 0)); then
+    echo $((late - 1)) > late
+    exit
+  fi
+  if [[ -e next ]]; then cat next >> "$part" && rm next; fi
+  cut -d' ' -f2 "$part" ;;
 *'get pods'*) cat "$part" ;;
 *)
   echo "$all" >> log
   if [[ -e error ]]; then cat error >&2; exit 1; fi
   pod=$(grep -oE '(pod |pods/)(gateway|auth|cart|redis)-[0-9]+' <<< "$all" | grep -oE '[a-z]+-[0-9]+')
-  n=$(wc -l < log)
-  sed -i "s/^$pod .*/${pod%-*}-1$n another$n/" "${pod%-*}" ;;
+  n=$(($(wc -l < log)))
+  grep -v "^$pod " "${pod%-*}" > rest
+  mv rest "${pod%-*}"
+  echo "${pod%-*}-1$n another$n" > next ;;
 esac
 `
 
 // chaos runs the script beside such a shop for so long at most, and returns its
-// exit code, or -1 if it went on; what it said; and what it deleted.
-func chaos(t *testing.T, limit time.Duration, change func(write func(file, content string)), args ...string) (code int, said string, deleted []string) {
+// exit code, or -1 if it went on; what it said; and what it tried to delete.
+func chaos(t *testing.T, limit time.Duration, change func(write func(file, content string)), args ...string) (code int, said string, tried []string) {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(file, content string) {
@@ -41,6 +51,7 @@ func chaos(t *testing.T, limit time.Duration, change func(write func(file, conte
 	}
 	write("kubectl", kubectl)
 	write("shops", "shop\n")
+	write("late", "0")
 	for _, part := range []string{"gateway", "auth", "cart"} {
 		write(part, part+"-1 uid1\n"+part+"-2 uid2\n"+part+"-3 uid3\n")
 	}
@@ -71,17 +82,21 @@ func TestChaosScript(t *testing.T) {
 		args        string
 		code        int
 		says        string
-		least, most int // of what is deleted
+		least, most int // pods that it tries to delete
 	}{
 		"five pods":                 {whole, "-e 0 -c 5", 0, "", 5, 5},
-		"an end that is asked for":  {whole, "-e 0", -1, "", 6, 1000},
+		"no end unless asked":       {whole, "-e 0", -1, "", 6, 1000},
+		"a pod that is late":        {func(write writes) { write("late", "2") }, "-e 0 -c 1", 0, "", 1, 1},
+		"a pod that never comes":    {func(write writes) { write("late", "1000") }, "-e 0 -c 1 -t 1", 1, "does not have 3 Ready pods again", 1, 1},
 		"a dry run":                 {whole, "-e 0 -c 5 -d", 0, "would ", 0, 0},
 		"evictions":                 {whole, "-e 0 -c 2 -w evict", 0, "evict ", 2, 2},
 		"Redis":                     {whole, "-e 0 -c 2 -p redis", 0, "redis-0", 2, 2},
 		"the last one":              {lonely, "-e 0 -p auth", -1, "auth has 1 Ready pods: waiting", 0, 0},
 		"the last one, as told":     {lonely, "-e 0 -p auth -c 1 -l", 0, "auth-1", 1, 1},
-		"a disruption budget":       {refused("TooManyRequests"), "-e 1 -w evict", -1, "TooManyRequests", 2, 7},
-		"a pod that has just ended": {refused("NotFound"), "-e 1", -1, "NotFound", 2, 7},
+		"never but the last one":    {lonely, "-e 0 -p auth -c 1 -t 1", 1, "for 1 s, auth has 1 Ready pods", 0, 0},
+		"a disruption budget":       {refused("TooManyRequests"), "-e 0 -w evict", -1, "TooManyRequests", 2, 7},
+		"a budget of none":          {refused("TooManyRequests"), "-e 0 -w evict -c 1 -t 2", 1, "TooManyRequests", 3, 3},
+		"a pod that has just ended": {refused("NotFound"), "-e 0", -1, "NotFound", 2, 7},
 		"no right to":               {refused("Forbidden"), "-e 0", 1, "Forbidden", 1, 1},
 		"two shops":                 {func(write writes) { write("shops", "one\ntwo\n") }, "-e 0 -c 1", 2, "several shops: one, two", 0, 0},
 		"no shop":                   {func(write writes) { write("cart", "") }, "-e 0 -c 1", 2, "no Ready cart", 0, 0},
@@ -95,9 +110,9 @@ func TestChaosScript(t *testing.T) {
 			if tt.code < 0 {
 				limit = 4 * time.Second
 			}
-			code, said, deleted := chaos(t, limit, tt.change, strings.Fields(tt.args)...)
-			if code != tt.code || !strings.Contains(said, tt.says) || len(deleted) < tt.least || len(deleted) > tt.most {
-				t.Errorf("exit code %d, deleted %d, said:\n%s", code, len(deleted), said)
+			code, said, tried := chaos(t, limit, tt.change, strings.Fields(tt.args)...)
+			if code != tt.code || !strings.Contains(said, tt.says) || len(tried) < tt.least || len(tried) > tt.most {
+				t.Errorf("exit code %d, %d tried, said:\n%s", code, len(tried), said)
 			}
 		})
 	}

@@ -257,4 +257,5 @@ k wait --for=condition=Ready pod/own-redis --timeout=1m > /dev/null
 keeps "on a Redis of one's own"
 password=$(k get secret own-redis -o jsonpath='{.data.password}' | base64 -d)
 size=$(k exec -i own-redis -- redis-cli --no-auth-warning -a "$password" dbsize)
-[[ $size =~ ^[1-9] && -z $(k get statefulsets -o name) ]] || fail "the shop has not kept its carts in the Redis that it was given: $size"
+[[ $size =~ ^[1-9] && -z $(k get statefulsets -o name) ]] || fail "the shop keeps nothing in the Redis that it was given: $size"
+"$helm" -n "$namespace" uninstall shop --wait > /dev/null # its node port is the next one's

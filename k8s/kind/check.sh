@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "$0")/settings.sh"
 namespace=kind-check outside=$cluster-outside
-trap 'docker rm -f "$outside" "$outside-here" > /dev/null 2>&1 || true; docker start "$cluster-worker" > /dev/null; kubectl delete namespace "$namespace" --wait=false > /dev/null 2>&1 || true' EXIT
+trap 'docker rm -f "$outside" "$outside-here" > /dev/null 2>&1 || true; "$root/k8s/kind/start-node.sh" "$cluster-worker"; kubectl delete namespace "$namespace" --wait=false > /dev/null 2>&1 || true' EXIT
 kubectl delete namespace "$namespace" --ignore-not-found > /dev/null
 kubectl create namespace "$namespace" > /dev/null
 kubectl -n "$namespace" apply -f - > /dev/null << MANIFESTS
@@ -106,7 +106,7 @@ fi
 
 docker stop -t 1 "$cluster-worker" > /dev/null
 kubectl wait --for=condition=Ready=Unknown "node/$cluster-worker" --timeout=120s > /dev/null || fail "nobody noticed that a worker was stopped"
-k8s/kind/start-node.sh "$cluster-worker"
+"$root/k8s/kind/start-node.sh" "$cluster-worker"
 since=$SECONDS
 kubectl wait --for=condition=Ready "node/$cluster-worker" --timeout=120s > /dev/null || fail "the worker did not come back"
 answers ticket-7 get coat

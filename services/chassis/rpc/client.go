@@ -28,8 +28,8 @@ const clientKeepalive = 10 * time.Second
 // before their reader has taken any. Left to itself grpc-go looks for the best
 // figure with a ping after every message that meets none under way, and the
 // other side answers each: on connections whose messages are few and small, that
-// is as many wake-ups as the calls make. 1 MiB is more than a cart, or all the
-// answers of a batch, and at a millisecond's distance 1 GB/s.
+// is as many wake-ups as the calls make. 1 MiB is more than a cart or nearly any
+// batch, and at a millisecond's distance 1 GB/s.
 const window = 1 << 20
 
 // refresh is how often a name is asked for its addresses, so that new replicas

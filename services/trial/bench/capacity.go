@@ -194,7 +194,7 @@ func (r *Report) capacity() (string, error) {
 		each := s.requestMilli / 1000 * s.target / c.cores(s.role, 1)
 		say("| %s | %s changes/s | %.0f | %.0fm |", s.role, thousands(each), math.Ceil(1000/each), math.Ceil(c.cores(s.role, 1000)/10/s.target*1000))
 	}
-	say("\nA gateway with %s connections has %.0f MiB in use if that is told to keep below 128 MiB (`GOMEMLIMIT=115MiB`); in the chart's 192 MiB it takes more before it collects.", thousands(connsPerGateway), (c.idle+connsPerGateway*c.conn)/mib)
+	say("\nA gateway with %s connections has %.0f MiB in use if its Go runtime is told to keep below 128 MiB (`GOMEMLIMIT=115MiB`); in the chart's 192 MiB it takes more before it collects.", thousands(connsPerGateway), (c.idle+connsPerGateway*c.conn)/mib)
 	return b.String(), nil
 }
 

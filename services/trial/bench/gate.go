@@ -88,12 +88,13 @@ func Gate(ctx context.Context, o Options, out io.Writer) error {
 	return r.report.gate()
 }
 
-// gate is an error if a limit is passed by what was counted, or by all that was timed of something: where the interval has
-// the limit in it, the machine is too noisy to tell.
+// gate is an error if a limit is passed by what was counted, or by all that was timed of something: where the limit lies
+// between what was timed, the machine is too noisy to tell.
 func (r *Report) gate() error {
 	var broken []string
 	for _, f := range r.Figures {
-		if v := f.Verdict(); f.Gate && (v == NotMet || v == Undecided && (f.Exact || len(f.Range.Values) == 0)) {
+		passed := f.Verdict() == Met || !f.Exact && f.straddled()
+		if f.Gate && !passed {
 			broken = append(broken, fmt.Sprintf("%s: %s%s, limit %s", f.Title, f.Range, f.Unit, f.Bound()))
 		}
 	}

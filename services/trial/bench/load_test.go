@@ -130,7 +130,11 @@ func TestAudit(t *testing.T) {
 // TestConnectionsEnd: a server may have its connections come anew, also while carts
 // are filled and read.
 func TestConnectionsEnd(t *testing.T) {
-	_, c := siteOf(t, &standIn{ends: true})
+	of, _ := siteOf(t, &standIn{ends: true})
+	c, err := newCarts(t.Context(), of, newKeys(), []string{"a-01", "b-02", "c-03"}, 200, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if lost, surplus, err := c.audit(t.Context()); err != nil || lost+surplus > 0 {
 		t.Errorf("%d lost, %d too many, %v", lost, surplus, err)
 	}

@@ -23,7 +23,7 @@ type conn struct {
 	r              *bufio.Reader
 	body           []byte
 	setCookie      string // the guest ticket that the last answer set
-	ends           bool   // the server closes after its last answer
+	ends           bool   // the answer just read was its last
 	sent, received int64  // bytes
 }
 

@@ -281,9 +281,8 @@ func (c *Cluster) scale(ctx context.Context, h *Happening) error {
 	return err
 }
 
-// stopNode stops the node that Redis runs on where the target is Redis, else draws
-// another that pods of the shop run on, though none that runs the control plane,
-// and starts it again.
+// stopNode stops, for nodeAway, the worker that runs Redis if the target is Redis,
+// else one that is drawn from those that run other pods of the shop.
 func (c *Cluster) stopNode(ctx context.Context, p *plan, h *Happening) error {
 	if c.options.NodeStop == "" || c.options.NodeStart == "" {
 		return errors.New("it needs -node-stop and -node-start")
