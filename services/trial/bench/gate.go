@@ -159,7 +159,8 @@ func (r *run) gateCounts(ctx context.Context) error {
 	return nil
 }
 
-// count sends requests one at a time.
+// count sends requests one at a time. What the processes do without any is left
+// out: it takes its time, and so has the larger part the slower the machine is.
 func (r *run) count(ctx context.Context, what string, c *carts, reads bool) (Counts, error) {
 	n := Counts{What: what, Requests: gateCount, Commands: map[string]float64{}, Mallocs: map[string]float64{}, Transfer: map[string]process.Transfer{}}
 	s := c.site
@@ -193,6 +194,7 @@ func (r *run) count(ctx context.Context, what string, c *carts, reads bool) (Cou
 		return n, err
 	}
 	sent, received := connection.sent, connection.received
+	began := time.Now()
 	if err := some(gateCount); err != nil {
 		return n, err
 	}
@@ -200,6 +202,7 @@ func (r *run) count(ctx context.Context, what string, c *carts, reads bool) (Cou
 	if err != nil {
 		return n, err
 	}
+	took := time.Since(began)
 	commandsAfter, err := s.commands(ctx)
 	if err != nil {
 		return n, err
@@ -208,8 +211,21 @@ func (r *run) count(ctx context.Context, what string, c *carts, reads bool) (Cou
 	if err != nil {
 		return n, err
 	}
+	still, err := s.transfer()
+	if err != nil {
+		return n, err
+	}
+	pause(ctx, took)
+	stillAfter, err := s.transfer()
+	if err != nil {
+		return n, err
+	}
+	mallocsStill, err := s.mallocs(ctx)
+	if err != nil {
+		return n, err
+	}
 	for role, t := range transferAfter {
-		n.Transfer[role] = t.Minus(transfer[role])
+		n.Transfer[role] = t.Minus(transfer[role]).Minus(stillAfter[role].Minus(still[role]))
 	}
 	for name, k := range commandsAfter {
 		if k > commands[name] {
@@ -217,7 +233,8 @@ func (r *run) count(ctx context.Context, what string, c *carts, reads bool) (Cou
 		}
 	}
 	for role, k := range mallocsAfter {
-		n.Mallocs[role] = max(0, k-mallocs[role]-s.scrape[role]) / gateCount
+		without := max(0, mallocsStill[role]-k-s.scrape[role])
+		n.Mallocs[role] = max(0, k-mallocs[role]-s.scrape[role]-without) / gateCount
 	}
 	n.Sent, n.Received = float64(connection.sent-sent)/gateCount, float64(connection.received-received)/gateCount
 	return n, s.forget(ctx)
