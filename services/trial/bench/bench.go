@@ -38,6 +38,8 @@ type Options struct {
 	Pairs int
 	// Block is how long each side of a pair is measured.
 	Block time.Duration
+	// Counts has Gate leave out what is timed.
+	Counts bool
 	// Only are the names of the parts to run; none: all.
 	Only []string
 	// Carts is how many there are of three lines; 0 means 2,000.

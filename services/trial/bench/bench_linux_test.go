@@ -143,22 +143,8 @@ func TestGateFailsPastALimit(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "past: 13") || strings.Contains(err.Error(), "within") {
 		t.Errorf("it says %v", err)
 	}
-	for name, tt := range map[string]struct {
-		figure Figure
-		passes bool
-	}{
-		"not counted":              {Figure{Exact: true, Limit: 12}, false},
-		"not timed":                {Figure{Limit: 12}, false},
-		"timed, past it":           {Figure{Limit: 0.7, AtLeast: true, Range: rangeOf([]float64{0.3, 0.4, 0.5, 0.6, 0.6, 0.69})}, false},
-		"timed, on either side":    {Figure{Limit: 0.7, AtLeast: true, Range: rangeOf([]float64{0.3, 0.4, 0.5, 0.6, 0.6, 0.71})}, true},
-		"timed too seldom, past":   {Figure{Limit: 0.7, AtLeast: true, Range: rangeOf([]float64{0.3, 0.3, 0.69})}, false},
-		"timed too seldom, within": {Figure{Limit: 0.7, AtLeast: true, Range: rangeOf([]float64{0.8, 0.8, 0.9})}, true},
-		"timed, without a limit":   {Figure{Range: rangeOf([]float64{0.8, 0.8, 0.9})}, false},
-		"timed, within":            {Figure{Limit: 0.7, AtLeast: true, Range: rangeOf([]float64{0.8, 0.8, 0.9, 0.9, 1, 0.71})}, true},
-	} {
-		tt.figure.Gate = true
-		if err := (&Report{Figures: []Figure{tt.figure}}).gate(); (err == nil) != tt.passes {
-			t.Errorf("%s: %v", name, err)
-		}
+	unmeasured := Figure{Title: "not measured", Exact: true, Gate: true, Limit: 12}
+	if err := (&Report{Figures: []Figure{unmeasured}}).gate(); err == nil {
+		t.Error("a figure that is missing passes")
 	}
 }

@@ -111,12 +111,6 @@ func (f Figure) Verdict() string {
 	return Undecided
 }
 
-// straddled says that values lie on either side of the limit, or that all of too
-// few keep to it.
-func (f Figure) straddled() bool {
-	return f.Limit != 0 && slices.ContainsFunc(f.Range.Values, func(v float64) bool { return v == f.Limit || (v > f.Limit) == f.AtLeast }) && f.Verdict() != NotMet
-}
-
 // Bound says the limit in words.
 func (f Figure) Bound() string {
 	if f.Limit == 0 {
