@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/measuretest"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
 
@@ -75,7 +76,7 @@ func TestNobodysPassword(t *testing.T) {
 // of one alone makes a percent of difference.
 func timed(t *testing.T) (server *Server, emails []string) {
 	t.Helper()
-	times(t)
+	measuretest.Costs(t)
 	server = newServer(t, startRedis(t).client(t), time.Now)
 	server.passwords = newHasher(1, cost{memory: 2 << 10, passes: 1, threads: 1})
 	for range 100 {

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"coatcheck/chassis/measuretest"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
@@ -43,7 +44,7 @@ func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
 // TestAllocationsOfACartRequest bounds what decoding an add and encoding a cart
 // allocate: both lie on the way of every request.
 func TestAllocationsOfACartRequest(t *testing.T) {
-	costs(t)
+	measuretest.Costs(t)
 	a, r := adding()
 	decoding := testing.AllocsPerRun(1000, func() {
 		if _, err := decodeAdd(a, r); err != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"coatcheck/chassis/measuretest"
 )
 
 func testLimits(address, ticket int) (*limits, *prometheus.Registry) {
@@ -255,7 +257,7 @@ func TestRetryAfterIsWhatAuthSays(t *testing.T) {
 
 // TestCountIsCheap: to count a request takes less than 500 ns and no memory.
 func TestCountIsCheap(t *testing.T) {
-	costs(t)
+	measuretest.Costs(t)
 	l, _ := testLimits(1_000_000, 1_000_000)
 	r, p := &http.Request{RemoteAddr: "192.0.2.1:5000"}, proxies{netip.MustParsePrefix("10.0.0.0/8")}
 	now := time.Now()

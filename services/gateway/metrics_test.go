@@ -130,7 +130,7 @@ func observed(tb testing.TB, log *slog.Logger) func() {
 }
 
 func TestMetricsCost(t *testing.T) {
-	costs(t)
+	measuretest.Costs(t)
 	if got := testing.AllocsPerRun(1000, observed(t, slog.New(slog.DiscardHandler))); got > 1 {
 		t.Errorf("the metrics of a request take %v allocations, want 1 at most", got)
 	}

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 
 	"coatcheck/chassis"
+	"coatcheck/chassis/measuretest"
 	"coatcheck/chassis/rpc"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
@@ -234,7 +235,7 @@ func crowdOf(tb testing.TB, n int) []*shopper {
 // TestAllocationsOfAnAdd bounds what the gateway allocates for an add, from the
 // first byte of the request to the last of the answer.
 func TestAllocationsOfAnAdd(t *testing.T) {
-	costs(t)
+	measuretest.Costs(t)
 	for _, tt := range crowds {
 		shoppers := crowdOf(t, tt.shoppers)
 		const n = 4000

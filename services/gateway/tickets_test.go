@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"coatcheck/chassis/measuretest"
 	authv1 "coatcheck/proto/coatcheck/auth/v1"
 )
 
@@ -132,7 +133,7 @@ func TestCheckIsCheap(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { tk.check(sessionToken, shown) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	costs(t)
+	measuretest.Costs(t)
 	best := time.Hour // the machine may have better to do meanwhile
 	for range 20 {
 		const n = 5000

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"coatcheck/chassis/measuretest"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
@@ -114,7 +115,7 @@ func TestWireCut(t *testing.T) {
 
 // TestAllocationsOfDecodingACart: a cart of three lines is its lines and nothing else.
 func TestAllocationsOfDecodingACart(t *testing.T) {
-	costs(t)
+	measuretest.Costs(t)
 	message := encode(t, &cartv1.AddItemsResponse{Change: &cartv1.Change{Cart: threeLines(), Version: 7}})
 	got := testing.AllocsPerRun(1000, func() {
 		var c changed

@@ -15,25 +15,36 @@ const (
 	Redis   = 500 * time.Nanosecond
 )
 
-// Takes fails the test if f takes longer than limit. The best of many tries
-// counts: the machine may have better to do meanwhile. The race detector has
-// costs of its own, so that nothing is measured under it.
-func Takes(t testing.TB, what string, limit time.Duration, f func()) {
+// Costs skips what is left of a test, which is of what code costs, where that would
+// not be told: the race detector and the counters of coverage have costs of their own.
+func Costs(t *testing.T) {
 	t.Helper()
-	if race {
-		return
+	switch {
+	case race:
+		t.Skip("the race detector has costs of its own")
+	case testing.CoverMode() != "":
+		t.Skip("counters of coverage have costs of their own")
 	}
-	const n = 2000
-	best := time.Hour
-	for range 50 {
-		began := time.Now()
-		for range n {
-			f()
+}
+
+// Takes fails the test if f takes longer than limit. The best of many tries
+// counts: the machine may have better to do meanwhile.
+func Takes(t *testing.T, what string, limit time.Duration, f func()) {
+	t.Helper()
+	t.Run(what, func(t *testing.T) {
+		Costs(t)
+		const n = 2000
+		best := time.Hour
+		for range 50 {
+			began := time.Now()
+			for range n {
+				f()
+			}
+			best = min(best, time.Since(began)/n)
 		}
-		best = min(best, time.Since(began)/n)
-	}
-	t.Logf("%s: %v", what, best)
-	if best > limit {
-		t.Errorf("%s: %v, want %v at most", what, best, limit)
-	}
+		t.Logf("%v", best)
+		if best > limit {
+			t.Errorf("%v, want %v at most", best, limit)
+		}
+	})
 }

@@ -1,8 +1,0 @@
-//go:build !race
-
-package gateway
-
-import "testing"
-
-// costs begins a test of what code costs.
-func costs(*testing.T) {}
