@@ -12,8 +12,8 @@ import (
 
 // kubectl stands in for it: the Ready pods of a part are the lines of the file
 // with its name; what is to delete goes to the file log, and fails with what the
-// file error says. A pod that was deleted is replaced when it has been asked for
-// as often as the file late says.
+// file error says. A pod that was deleted is replaced at once, or when it has been
+// asked for as often as the file late says.
 const kubectl = `#!/usr/bin/env bash
 cd "$(dirname "$0")"
 all="$*" part=${all##*component=} part=${part%% *}
@@ -35,7 +35,8 @@ case $all in
   n=$(($(wc -l < log)))
   grep -v "^$pod " "${pod%-*}" > rest
   mv rest "${pod%-*}"
-  echo "${pod%-*}-1$n another$n" > next ;;
+  echo "${pod%-*}-1$n another$n" > next
+  if (($(cat late) == 0)); then cat next >> "${pod%-*}" && rm next; fi ;;
 esac
 `
 

@@ -236,7 +236,7 @@ func (r *run) audit(ctx context.Context) error {
 	return failed
 }
 
-// sameAnswers adds to a cart of each and compares: a reference that answers less
+// sameAnswers adds to a cart of each, reads it and compares: a reference that answers less
 // would be no reference.
 func (r *run) sameAnswers(ctx context.Context) error {
 	answers := map[*site]string{}
@@ -245,12 +245,12 @@ func (r *run) sameAnswers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, minimal := range []bool{false, true} {
+		for _, request := range [][]byte{c.adding(nil, 0, c.bodies[1], false), c.adding(nil, 0, c.bodies[1], true), c.reading(nil, 0)} {
 			conn, err := dial(ctx, s.addr(0))
 			if err != nil {
 				return err
 			}
-			body, err := conn.do(c.adding(nil, 0, c.bodies[1], minimal))
+			body, err := conn.do(request)
 			_ = conn.Close()
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)

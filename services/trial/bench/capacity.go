@@ -33,6 +33,8 @@ var chart = []shipped{
 // What is assumed. The page says so.
 const (
 	chartRedisMiB   = 300   // redis.maxMemoryMiB
+	chartGatewayMiB = 192   // gateway.resources.limits.memory
+	goShare         = 0.9   // of a pod's memory limit, below which a service keeps itself
 	readsPerChange  = 4.0   // shoppers look more often than they change
 	recordSeconds   = 600.0 // how long an operation is remembered
 	redisUse        = 0.6   // of a core, that leaves room for a burst and a rewrite
@@ -131,6 +133,11 @@ func (c costs) walls(carts float64) []wall {
 	return all
 }
 
+// held is how many open connections fit into a gateway pod of the chart.
+func (c costs) held() float64 {
+	return (goShare*chartGatewayMiB*mib - c.idle) / c.conn
+}
+
 func nearest(walls []wall) wall {
 	first := walls[0]
 	for _, w := range walls[1:] {
@@ -169,7 +176,14 @@ func (r *Report) capacity() (string, error) {
 	}
 	say("\nA wall of pods is where an autoscaler stops adding them; without a CPU limit they go on into what their nodes have to spare.\n")
 
-	say("### Sizes\n")
+	say("### Connections\n")
+	say("A gateway pod of the chart holds %s open connections in its %d MiB. Those that idle take no CPU, so the autoscaler adds no pod for them: set `gateway.autoscaling.minReplicas` by this table, and `maxReplicas` no lower.\n", thousands(c.held()), chartGatewayMiB)
+	say("| open connections | gateway pods | their memory in use, GiB |\n|---|---|---|")
+	for _, n := range []float64{1e4, 1e5, 1e6} {
+		pods := max(3, math.Ceil(n/c.held()))
+		say("| %s | %.0f | %s |", thousands(n), pods, short((pods*c.idle+n*c.conn)/gib))
+	}
+	say("\n### Sizes\n")
 	say("Pods of one core each at %.0f %% of it; Redis shards that use %.0f %% of a core and hold %.0f GiB.\n", 100*chart[0].target, 100*redisUse, shardGiB)
 	say("| carts | changes/s | cores: gateway, auth, cart | pods: gateway, auth, cart | Redis: cores, GiB | shards | first wall of the chart |\n|---|---|---|---|---|---|---|")
 	for _, size := range []struct{ carts, changes float64 }{{1e5, 100}, {1e6, 100}, {1e6, 1e3}, {1e7, 1e3}, {1e7, 1e4}, {1e8, 1e4}, {1e8, 1e5}} {

@@ -41,8 +41,13 @@ func TestChart(t *testing.T) {
 			t.Errorf("the chart does not request %.0fm for %s", s.requestMilli, s.role)
 		}
 	}
-	if want := fmt.Sprintf("redis maxMemoryMiB: %d", chartRedisMiB); !found[want] {
-		t.Errorf("the chart has no %q", want)
+	for _, want := range []string{
+		fmt.Sprintf("redis maxMemoryMiB: %d", chartRedisMiB),
+		fmt.Sprintf("gateway limits: { memory: %dMi, ephemeral-storage: 256Mi }", chartGatewayMiB),
+	} {
+		if !found[want] {
+			t.Errorf("the chart has no %q", want)
+		}
 	}
 }
 
@@ -77,6 +82,7 @@ func TestCapacity(t *testing.T) {
 		"the wall of Redis' core":                 {c.walls(0)[3].changes, 1 / 150e-6},
 		"its memory":                              {c.walls(0)[4].changes, 300 * mib / 600 / 200},
 		"its memory when it is full of carts":     {c.walls(1e8)[4].changes, 0},
+		"connections of a gateway pod":            {c.held(), (0.9*192 - 30) * 100},
 	} {
 		if diff := tt.got - tt.want; diff > 1e-6*tt.want || diff < -1e-6*tt.want {
 			t.Errorf("%s: %v, want %v", name, tt.got, tt.want)

@@ -452,9 +452,11 @@ func (r *run) connections(ctx context.Context) error {
 		if open[i], err = dial(ctx, s.addr(i)); err != nil {
 			return err
 		}
-		if _, err := open[i].do(c.adding(nil, i%len(c.heads), c.bodies[0], false)); err != nil {
+		cart := i % len(c.heads)
+		if _, err := open[i].do(c.adding(nil, cart, c.bodies[0], false)); err != nil {
 			return err
 		}
+		c.added[cart*c.lines].Add(1)
 	}
 	after, err := s.resident()
 	if err != nil {
@@ -464,7 +466,7 @@ func (r *run) connections(ctx context.Context) error {
 	r.counted("Gateway's memory with 5,000 open connections", float64(after[local.Gateway])/mib, limit, " MiB",
 		fmt.Sprintf("%.0f MiB with none; a pod of that size", float64(before[local.Gateway])/mib))
 	r.report.Gateway = &Connections{N: n, Before: before[local.Gateway], After: after[local.Gateway]}
-	return nil
+	return c.whole(ctx)
 }
 
 // Connections is a gateway's memory before and with so many connections.

@@ -46,7 +46,7 @@ type row []string
 
 // sides has a row for each side of each comparison: medians.
 func (r *Report) sides() []row {
-	rows := []row{{"", "requests/s", "p50 ms", "p99 ms", "CPU µs", "of which", "allocations", "generator µs"}}
+	rows := []row{{"", "requests/s", "p50 ms", "p99 ms", "CPU µs", "of which", "allocations", "generator µs", "sent late, p99 ms"}}
 	for _, c := range r.Comparisons {
 		for _, s := range []struct {
 			title string
@@ -73,6 +73,7 @@ func (r *Report) sides() []row {
 				short(median(func(b Block) float64 { return b.P50 })), short(median(func(b Block) float64 { return b.P99 })),
 				orDash(median(Block.sum)), each(func(b Block) map[string]float64 { return b.CPU }),
 				each(func(b Block) map[string]float64 { return b.Mallocs }), short(median(func(b Block) float64 { return b.Generator })),
+				orDash(median(func(b Block) float64 { return b.LateP99 })),
 			})
 		}
 	}
