@@ -186,6 +186,15 @@ func (p *page) said(part string) {
 	p.until(fmt.Sprintf(`document.getElementById('said').textContent.includes(%q)`, part))
 }
 
+// six asks six times at once, and waits for what the answers to this say: the same
+// may have been said before, and what is said late would hide what comes next.
+func (p *page) six(part string) {
+	p.t.Helper()
+	p.do(chromedp.Evaluate[chromedp.Void]("hush()"))
+	p.click("#six")
+	p.said(part)
+}
+
 // overtaken sets a quantity just when another client of the same ticket, which
 // tells no tab, has set it to another one.
 func (p *page) overtaken(sku string, mine, theirs int) {

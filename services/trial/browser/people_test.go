@@ -111,8 +111,7 @@ func TestAccessible(t *testing.T) {
 				p.add("umbrella-01")
 				p.shows(map[string]int{"coat-01": 1, "mug-01": 1, "umbrella-01": 1})
 				for range 2 {
-					p.click("#six")
-					p.said("one and the same cart")
+					p.six("one and the same cart")
 				}
 				p.overtaken("mug-01", 3, 2)
 				p.accessible(axe, "a message")

@@ -66,9 +66,7 @@ func TestStrip(t *testing.T) {
 	p.add("hat-01")
 	p.shows(map[string]int{"hat-01": 1})
 	for range 3 {
-		p.click("#six")
-		p.said("one and the same cart, version 1.")
-		p.click("#hush")
+		p.six("one and the same cart, version 1.")
 	}
 	colours := map[string]string{}
 	gateways, carts := map[string]int{}, map[string]int{}
@@ -108,9 +106,7 @@ func TestStrip(t *testing.T) {
 	p.until(`document.querySelectorAll('.ticket')[0].title.includes('GET /v1/cart, 304')`)
 	p.click("#keep")
 	for range 8 {
-		p.click("#six")
-		p.said("one and the same cart")
-		p.click("#hush")
+		p.six("one and the same cart")
 	}
 	p.until(`document.querySelectorAll('.ticket').length === 60`)
 	if sum := get[int](p, `Array.from(document.querySelectorAll('#carts b'), (b) => Number(b.textContent)).reduce((a, b) => a + b)`); sum != 60 {
