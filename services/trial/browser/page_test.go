@@ -105,7 +105,9 @@ func (p *page) check() {
 
 func (p *page) do(actions ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	err := chromedp.Do(p.ctx, actions...)
+	ctx, cancel := context.WithTimeout(p.ctx, time.Minute) // while the tab can still say how it is
+	defer cancel()
+	err := chromedp.Do(ctx, actions...)
 	if err != nil {
 		p.t.Fatalf("%v\n%s", err, p.state())
 	}
