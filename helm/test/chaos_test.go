@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -78,32 +79,40 @@ func TestChaosScript(t *testing.T) {
 	refused := func(reason string) func(writes) {
 		return func(write writes) { write("error", "Error from server ("+reason+"): no\n") }
 	}
+	const (
+		gently = "delete pod (gateway|auth|cart)-[0-9]+ --wait=false"
+		either = "delete pod (gateway|auth|cart)-[0-9]+( --grace-period=0 --force)? --wait=false"
+		evicts = "create --raw /api/v1/namespaces/coatcheck/pods/(gateway|auth|cart)-[0-9]+/eviction -f -"
+	)
 	for name, tt := range map[string]struct {
 		change      func(writes)
 		args        string
 		code        int
 		says        string
-		least, most int // pods that it tries to delete
+		least, most int    // pods that it tries to delete
+		each        string // how it does that
 	}{
-		"five pods":                 {whole, "-e 0 -c 5", 0, "", 5, 5},
-		"no end unless asked":       {whole, "-e 0", -1, "", 6, 1000},
-		"a pod that is late":        {func(write writes) { write("late", "2") }, "-e 0 -c 1", 0, "", 1, 1},
-		"a pod that never comes":    {func(write writes) { write("late", "1000") }, "-e 0 -c 1 -t 1", 1, "does not have 3 Ready pods again", 1, 1},
-		"a dry run":                 {whole, "-e 0 -c 5 -d", 0, "would ", 0, 0},
-		"evictions":                 {whole, "-e 0 -c 2 -w evict", 0, "evict ", 2, 2},
-		"Redis":                     {whole, "-e 0 -c 2 -p redis", 0, "redis-0", 2, 2},
-		"the last one":              {lonely, "-e 0 -p auth", -1, "auth has 1 Ready pods: waiting", 0, 0},
-		"the last one, as told":     {lonely, "-e 0 -p auth -c 1 -l", 0, "auth-1", 1, 1},
-		"never but the last one":    {lonely, "-e 0 -p auth -c 1 -t 1", 1, "for 1 s, auth has 1 Ready pods", 0, 0},
-		"a disruption budget":       {refused("TooManyRequests"), "-e 0 -w evict", -1, "TooManyRequests", 2, 7},
-		"a budget of none":          {refused("TooManyRequests"), "-e 0 -w evict -c 1 -t 2", 1, "TooManyRequests", 3, 3},
-		"a pod that has just ended": {refused("NotFound"), "-e 0", -1, "NotFound", 2, 7},
-		"no right to":               {refused("Forbidden"), "-e 0", 1, "Forbidden", 1, 1},
-		"two shops":                 {func(write writes) { write("shops", "one\ntwo\n") }, "-e 0 -c 1", 2, "several shops: one, two", 0, 0},
-		"no shop":                   {func(write writes) { write("cart", "") }, "-e 0 -c 1", 2, "no Ready cart", 0, 0},
-		"no such part":              {whole, "-p web", 2, "no part 'web'", 0, 0},
-		"no such way":               {whole, "-w burn", 2, "no way 'burn'", 0, 0},
-		"no number":                 {whole, "-e soon", 2, "whole numbers", 0, 0},
+		"five pods":                 {whole, "-e 0 -c 5", 0, "", 5, 5, either},
+		"no end unless asked":       {whole, "-e 0", -1, "", 6, 1000, either},
+		"a pod that is late":        {func(write writes) { write("late", "2") }, "-e 0 -c 1", 0, "", 1, 1, either},
+		"a pod that never comes":    {func(write writes) { write("late", "1000") }, "-e 0 -c 1 -t 1", 1, "does not have 3 Ready pods again", 1, 1, either},
+		"a dry run":                 {whole, "-e 0 -c 5 -d", 0, "would ", 0, 0, ""},
+		"evictions":                 {whole, "-e 0 -c 2 -w evict", 0, "evict ", 2, 2, evicts},
+		"with their grace":          {whole, "-e 0 -c 3 -w delete", 0, "delete ", 3, 3, gently},
+		"by force":                  {whole, "-e 0 -c 3 -w force -p gateway", 0, "force gateway-", 3, 3, "delete pod gateway-[0-9]+ --grace-period=0 --force --wait=false"},
+		"Redis":                     {whole, "-e 0 -c 2 -p redis", 0, "redis-0", 2, 2, "delete pod redis-[0-9]+( --grace-period=0 --force)? --wait=false"},
+		"the last one":              {lonely, "-e 0 -p auth", -1, "auth has 1 Ready pods: waiting", 0, 0, ""},
+		"the last one, as told":     {lonely, "-e 0 -p auth -c 1 -l", 0, "auth-1", 1, 1, "delete pod auth-1( --grace-period=0 --force)? --wait=false"},
+		"never but the last one":    {lonely, "-e 0 -p auth -c 1 -t 1", 1, "for 1 s, auth has 1 Ready pods", 0, 0, ""},
+		"a disruption budget":       {refused("TooManyRequests"), "-e 0 -w evict", -1, "TooManyRequests", 2, 7, evicts},
+		"a budget of none":          {refused("TooManyRequests"), "-e 0 -w evict -c 1 -t 2", 1, "TooManyRequests", 3, 3, evicts},
+		"a pod that has just ended": {refused("NotFound"), "-e 0", -1, "NotFound", 2, 7, either},
+		"no right to":               {refused("Forbidden"), "-e 0", 1, "Forbidden", 1, 1, either},
+		"two shops":                 {func(write writes) { write("shops", "one\ntwo\n") }, "-e 0 -c 1", 2, "several shops: one, two", 0, 0, ""},
+		"no shop":                   {func(write writes) { write("cart", "") }, "-e 0 -c 1", 2, "no Ready cart", 0, 0, ""},
+		"no such part":              {whole, "-p web", 2, "no part 'web'", 0, 0, ""},
+		"no such way":               {whole, "-w burn", 2, "no way 'burn'", 0, 0, ""},
+		"no number":                 {whole, "-e soon", 2, "whole numbers", 0, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +121,11 @@ func TestChaosScript(t *testing.T) {
 				limit = 4 * time.Second
 			}
 			code, said, tried := chaos(t, limit, tt.change, strings.Fields(tt.args)...)
+			for _, one := range tried {
+				if ok, err := regexp.MatchString("^--namespace coatcheck ("+tt.each+")$", one); err != nil || !ok {
+					t.Errorf("it did: kubectl %s", one)
+				}
+			}
 			if code != tt.code || !strings.Contains(said, tt.says) || len(tried) < tt.least || len(tried) > tt.most {
 				t.Errorf("exit code %d, %d tried, said:\n%s", code, len(tried), said)
 			}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh DIR SERVICE...   static binaries for the engine's machine, each the same for the same commit wherever it is built.
+# build.sh DIR SERVICE...   static binaries for the engine's machine, each the same for the same commit and version of Go.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 dir=$(mkdir -p "$1" && cd "$1" && pwd)

@@ -100,4 +100,4 @@ for deployment in kube-system/coredns local-path-storage/local-path-provisioner 
   kubectl -n "${deployment%/*}" rollout status "deployment/${deployment#*/}" --timeout=180s
 done
 kubectl wait --for=condition=Available apiservice/v1beta1.metrics.k8s.io --timeout=120s
-echo "export KUBECONFIG=$KUBECONFIG"
+echo "export PATH=$root/.bin:\$PATH KUBECONFIG=$KUBECONFIG"
