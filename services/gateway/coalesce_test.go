@@ -3,6 +3,10 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"coatcheck/chassis/fault"
+	"coatcheck/chassis/tracing"
 	cartv1 "coatcheck/proto/coatcheck/cart/v1"
 )
 
@@ -172,6 +177,68 @@ func TestCallsThatWaitGoTogether(t *testing.T) {
 	}
 	if got := testutil.ToFloat64(s.metrics.retries.WithLabelValues("cart")); got != 0 {
 		t.Errorf("%v retries", got)
+	}
+}
+
+// TestTracesInCompany: each call of a batch goes on with its own trace, and one
+// that is not traced with none.
+func TestTracesInCompany(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1") // where nobody listens
+	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+	traces, err := tracing.Start(t.Context(), slog.New(slog.DiscardHandler), "gateway", "gateway-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer traces.Close()
+	s, g, all, first := crowd(t, testSettings(), 4)
+	traced := traces.HTTP(s)
+	var mu sync.Mutex
+	together, headers := 0, map[string]string{} // by idempotency key
+	hold := s.fakeCarts[0].before
+	s.fakeCarts[0].before = func(ctx ctx, call string, req any) error {
+		if batch, ok := req.(*cartv1.BatchRequest); ok {
+			mu.Lock()
+			together = max(together, len(batch.GetOperations()))
+			for _, op := range batch.GetOperations() {
+				headers[op.GetAddItems().GetIdempotencyKey()] = op.GetTraceparent()
+			}
+			mu.Unlock()
+		}
+		return hold(ctx, call, req)
+	}
+	trace := func(i int) string { return fmt.Sprintf("%032x", 0xabc0+i) }
+	var rest sync.WaitGroup
+	for i, c := range all {
+		c.send = func(r *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			r.RequestURI = r.URL.RequestURI()
+			if i > 0 {
+				r.Header.Set("Traceparent", "00-"+trace(i)+"-b7ad6b7169203331-01")
+			}
+			traced.ServeHTTP(w, r)
+			return w.Result(), nil
+		}
+		rest.Go(func() { c.want(200, "", "POST", "/v1/cart/items", addMugs, fmt.Sprint("Idempotency-Key: of-", i)) })
+	}
+	s.queued(t, 4)
+	close(g.opened)
+	rest.Wait()
+	first()
+	if together < 2 || len(headers) != 4 {
+		t.Fatalf("%d calls went together, and %d were seen", together, len(headers))
+	}
+	spans := map[string]bool{}
+	for i := range all {
+		key := fmt.Sprint("of-", i)
+		parts := strings.Split(headers[key], "-")
+		switch {
+		case i == 0 && headers[key] != "":
+			t.Errorf("%s was not traced, and has %q", key, headers[key])
+		case i > 0 && (len(parts) != 4 || parts[1] != trace(i) || parts[2] == "b7ad6b7169203331" || spans[parts[2]]):
+			t.Errorf("%s of trace %s has %q", key, trace(i), headers[key])
+		case i > 0:
+			spans[parts[2]] = true
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,8 +135,8 @@ func TestCheckIsCheap(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 	measuretest.Costs(t)
-	best := time.Hour // the machine may have better to do meanwhile
-	for range 20 {
+	took := make([]time.Duration, 21)
+	for i := range took {
 		const n = 5000
 		began := time.Now()
 		for range n {
@@ -143,12 +144,14 @@ func TestCheckIsCheap(t *testing.T) {
 				t.Fatal("not remembered")
 			}
 		}
-		best = min(best, time.Since(began)/n)
+		took[i] = time.Since(began) / n
 	}
-	if best >= 2*time.Microsecond {
-		t.Errorf("a check takes %v", best)
+	slices.Sort(took)
+	// The fastest decides: the machine may have better to do meanwhile.
+	if took[0] >= 2*time.Microsecond {
+		t.Errorf("a check takes %v", took[0])
 	}
-	t.Logf("a check takes %v", best)
+	t.Logf("a ticket check from memory: no allocation, %v (median; %v to %v)", took[len(took)/2], took[0], took[len(took)-1])
 }
 
 func BenchmarkCheck(b *testing.B) {
