@@ -52,6 +52,7 @@ compare: build redis ## five ways to keep state under the same traffic and fault
 bench: build redis ## what a request costs, beside servers with fewer parts: a table, and .run/bench; half an hour. SHORT=1: two minutes, and fails past its limits; SHORT=counts: those that no neighbour can move
 	@go build -trimpath -o $(BIN)/ ./services/trial/cmd/reference
 	@$(BIN)/trial bench $(if $(SHORT),-short $(if $(filter counts,$(SHORT)),-counts )-dir .run/bench-short,-dir .run/bench)
+	@$(if $(SHORT),,go test -count=1 -v -run '^TestCheckIsCheap$$' ./services/gateway)
 
 redis-crash: build redis strace ## what Redis loses when the machine crashes under it: always nothing, everysec something
 	@$(BIN)/trial redis-crash
@@ -110,7 +111,7 @@ verify-kind: shellcheck ## the scripts pass shellcheck, and each version is the 
 	@GOWORK=off go -C k8s/tools mod download sigs.k8s.io/kind
 	@k8s/kind/verify.sh
 
-reproducible: ## the same commit gives the same binaries wherever it is built
+reproducible: ## the same commit and Go give the same binaries wherever they are built
 	@GOARCH=$$(go env GOARCH) k8s/kind/reproducible.sh
 
 # Built when first wanted: Helm alone takes minutes.

@@ -46,18 +46,25 @@ const (
 
 // costs are the measured figures that all others follow from.
 type costs struct {
-	add, read map[string]float64 // µs of CPU by role, at half of the maximum
+	measured  []measuredCPU      // as it was
+	add, read map[string]float64 // µs of CPU by role, that are reckoned with
 	cart      map[int]float64    // bytes by lines
 	record    float64            // bytes
 	conn      float64            // bytes of a gateway for a connection
 	idle      float64            // bytes of a gateway without
 }
 
+// measuredCPU is what a kind of request took of each role, in µs.
+type measuredCPU struct {
+	what string
+	us   map[string]float64
+}
+
 func (r *Report) costs() (costs, error) {
 	c := costs{add: map[string]float64{}, read: map[string]float64{}, cart: map[int]float64{}}
 	found := map[string]*Comparison{}
 	var missing []string
-	for _, key := range []string{"add", "read", "half"} {
+	for _, key := range []string{"add", "read", "half", "always"} {
 		for _, of := range r.Comparisons {
 			if of.Key == key {
 				found[key] = of
@@ -76,9 +83,15 @@ func (r *Report) costs() (costs, error) {
 	if r.Gateway == nil {
 		missing = append(missing, "connections")
 	}
-	var cold *Growth // most requests of somebody who is not remembered
+	var known, cold *Growth // those of the fewest guests, and of the most, of whom most are not remembered
 	for i, g := range r.Growth {
-		if g.Of == "tickets" && (cold == nil || g.Size > cold.Size) {
+		if g.Of != "tickets" {
+			continue
+		}
+		if known == nil || g.Size < known.Size {
+			known = &r.Growth[i]
+		}
+		if cold == nil || g.Size > cold.Size {
 			cold = &r.Growth[i]
 		}
 	}
@@ -88,17 +101,34 @@ func (r *Report) costs() (costs, error) {
 	if len(missing) > 0 {
 		return c, fmt.Errorf("the last run left out %s: run trial bench with all parts", strings.Join(missing, ", "))
 	}
-	median := func(key, role string) float64 {
-		return found[key].of(func(r Round) float64 { return r.A.CPU[role] }).Median
-	}
-	for _, role := range []string{local.Gateway, local.Auth, local.Cart, local.Redis} {
-		c.add[role] = median("half", role)
-		c.read[role] = median("read", role)
-		if full := median("add", role); full > 0 {
-			c.read[role] *= max(1, c.add[role]/full) // a request costs more where fewer wait together
+	roles := []string{local.Gateway, local.Auth, local.Cart, local.Redis}
+	median := func(key string) map[string]float64 {
+		all := map[string]float64{}
+		for _, role := range roles {
+			all[role] = found[key].of(func(r Round) float64 { return r.A.CPU[role] }).Median
 		}
+		return all
 	}
-	c.add[local.Auth], c.read[local.Auth] = cold.CPU[local.Auth], cold.CPU[local.Auth]
+	full, half, always, read := median("add"), median("half"), median("always"), median("read")
+	c.measured = []measuredCPU{
+		{"an add, 64 connections", full},
+		{"an add, 64 connections, every change on disk (`appendfsync always`)", always},
+		{"an add, at half of the maximum", half},
+		{"a read, 64 connections", read},
+		{fmt.Sprintf("a read of an empty cart, 64 connections, by %s guests", thousands(float64(known.Size))), known.CPU},
+		{fmt.Sprintf("the same by %s guests", thousands(float64(cold.Size))), cold.CPU},
+	}
+	// A request costs more where fewer wait together; an add more where it is written to the disk;
+	// and the request of somebody who is not remembered costs what his ticket does.
+	for _, role := range roles {
+		apart, ticket := 1.0, max(0, cold.CPU[role]-known.CPU[role])
+		if full[role] > 0 {
+			apart = max(1, half[role]/full[role])
+		}
+		c.add[role] = max(full[role], half[role]) + ticket
+		c.read[role] = read[role]*apart + ticket
+	}
+	c.add[local.Redis] += max(0, always[local.Redis]-full[local.Redis])
 	c.idle = float64(r.Gateway.Before)
 	c.conn = float64(r.Gateway.After-r.Gateway.Before) / float64(r.Gateway.N)
 	return c, nil
@@ -158,10 +188,15 @@ func (r *Report) capacity() (string, error) {
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	say("## Measured\n")
 	say("On %s, %s, %d pairs of blocks of %s. Everything, the load generator too, shared those cores.\n", r.Machine, r.Started.UTC().Format("2 January 2006"), r.Pairs, r.Block)
-	say("| CPU, µs | gateway | auth | cart | Redis |\n|---|---|---|---|---|")
-	say("| an add, at half of the maximum | %s | %s | %s | %s |", short(c.add[local.Gateway]), short(c.add[local.Auth]), short(c.add[local.Cart]), short(c.add[local.Redis]))
-	say("| a read | %s | %s | %s | %s |\n", short(c.read[local.Gateway]), short(c.read[local.Auth]), short(c.read[local.Cart]), short(c.read[local.Redis]))
-	say("A read was measured on 64 busy connections and is scaled as the add is between there and half of its maximum. Auth's are those of requests by so many guests that most are not remembered: its worst.\n")
+	row := func(what string, us map[string]float64) {
+		say("| %s | %s | %s | %s | %s |", what, short(us[local.Gateway]), short(us[local.Auth]), short(us[local.Cart]), short(us[local.Redis]))
+	}
+	const head = "| CPU, µs | gateway | auth | cart | Redis |\n|---|---|---|---|---|"
+	say(head)
+	for _, m := range c.measured {
+		row(m.what, m.us)
+	}
+	say("")
 	say("| memory | |\n|---|---|")
 	say("| a cart of 3 lines in Redis, of 10 lines | %.0f bytes, %.0f bytes |", c.cart[3], c.cart[10])
 	say("| the record of an operation, for %.0f s | %.0f bytes |", recordSeconds, c.record)
@@ -169,6 +204,11 @@ func (r *Report) capacity() (string, error) {
 
 	say("## Extrapolated\n")
 	say("All below is arithmetic on the above: %.0f reads for each change, carts of 3 lines, CPU as the test machine's. No machine as large was tried; a network between pods adds to the latency, and to the CPU of each hop.\n", readsPerChange)
+	say("A request is reckoned with so:\n")
+	say(head)
+	row("an add", c.add)
+	row("a read", c.read)
+	say("\nThat is at half of the maximum (a read is scaled as the add is), with what the disk adds to an add in Redis, and with what the tickets of more guests than are remembered add. Not in it: Redis' work to delete records that expire, one for each change.\n")
 	say("### The chart as it is shipped\n")
 	say("| wall | changes a second |\n|---|---|")
 	for _, w := range c.walls(100_000) {

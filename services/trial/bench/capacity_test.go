@@ -60,10 +60,13 @@ func measured() *Report {
 		return &Comparison{Key: key, Rounds: []Round{{A: block(us), B: block(us), Kept: true}}}
 	}
 	return &Report{
-		Comparisons: []*Comparison{compared("add", 100), compared("read", 50), compared("half", 200)},
+		Comparisons: []*Comparison{compared("add", 100), compared("read", 50), compared("half", 200), compared("always", 140)},
 		Memory:      []Memory{{Lines: 3, Cart: 250, Record: 200}, {Lines: 10, Cart: 350, Record: 200}},
 		Gateway:     &Connections{N: 1000, Before: 30 << 20, After: 40 << 20},
-		Growth:      []Growth{{Of: "tickets", Size: 10, CPU: map[string]float64{"auth": 1}}, {Of: "tickets", Size: 100, CPU: map[string]float64{"auth": 80}}},
+		Growth: []Growth{
+			{Of: "tickets", Size: 10, CPU: map[string]float64{"gateway": 90, "auth": 1}}, {Of: "tickets", Size: 100, CPU: map[string]float64{"gateway": 96, "auth": 81}},
+			{Of: "lines", Size: 500, CPU: map[string]float64{"gateway": 900}},
+		},
 	}
 }
 
@@ -73,13 +76,16 @@ func TestCapacity(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct{ got, want float64 }{
-		"an add is taken at half of the maximum":  {c.add["gateway"], 200},
-		"a read is scaled as the add is":          {c.read["gateway"], 100},
-		"auth is reckoned with those not known":   {c.read["auth"], 80},
-		"cores of 1,000 changes and 4,000 reads":  {c.cores("gateway", 1000), 0.6},
+		"an add is taken at half of the maximum":  {c.add["cart"], 200},
+		"a read is scaled as the add is":          {c.read["cart"], 100},
+		"those not known cost a gateway more":     {c.add["gateway"], 206},
+		"in reads as well":                        {c.read["gateway"], 106},
+		"and auth":                                {c.read["auth"], 80},
+		"an add goes to disk":                     {c.add["redis"], 50 + 10},
+		"cores of 1,000 changes and 4,000 reads":  {c.cores("cart", 1000), 0.6},
 		"Redis, carts and ten minutes of records": {c.redisBytes(1e6, 100), 250e6 + 60_000*200},
-		"the wall of ten pods":                    {c.walls(0)[0].changes, 0.7 / 600e-6},
-		"the wall of Redis' core":                 {c.walls(0)[3].changes, 1 / 150e-6},
+		"the wall of ten pods of 50m":             {c.walls(0)[2].changes, 0.35 / 600e-6},
+		"the wall of Redis' core":                 {c.walls(0)[3].changes, 1 / 160e-6},
 		"its memory":                              {c.walls(0)[4].changes, 300 * mib / 600 / 200},
 		"its memory when it is full of carts":     {c.walls(1e8)[4].changes, 0},
 		"connections of a gateway pod":            {c.held(), (0.9*192 - 30) * 100},

@@ -27,7 +27,7 @@ type load struct {
 
 // Block is what one block of load led to. CPU is in microseconds per request.
 type Block struct {
-	Requests  int                `json:"requests"`
+	Requests  int                `json:"requests"` // that were answered
 	PerSecond float64            `json:"per_second"`
 	P50       float64            `json:"p50_ms"`
 	P99       float64            `json:"p99_ms"`
@@ -53,9 +53,23 @@ type worker struct {
 	random   *rand.Rand
 	buffer   []byte
 	all      int             // requests since the connection opened
-	took     []time.Duration // of those that ended while it was measured
+	answered int             // of those, while it was measured
+	took     []time.Duration // of those that were answered meanwhile; in an open loop, that were due meanwhile
 	late     []time.Duration
-	measured *atomic.Bool
+	measured *window
+}
+
+// window is the time in which a load is measured. The zero one has not begun.
+type window struct {
+	from, until atomic.Int64 // in nanoseconds since 1970; 0: not yet
+}
+
+func (w *window) begin() { w.from.Store(time.Now().UnixNano()) }
+func (w *window) end()   { w.until.Store(time.Now().UnixNano()) }
+
+func (w *window) has(t time.Time) bool {
+	at, from, until := t.UnixNano(), w.from.Load(), w.until.Load()
+	return from != 0 && at >= from && (until == 0 || at < until)
 }
 
 // one sends one request that was due at a time.
@@ -75,8 +89,16 @@ func (w *worker) one(due time.Time) error {
 		w.carts.added[cart*w.carts.lines+line].Add(1)
 	}
 	w.all++
-	if w.measured.Load() {
-		w.took = append(w.took, time.Since(due))
+	now := time.Now()
+	in := w.measured.has(now)
+	if in {
+		w.answered++
+	}
+	if w.rate > 0 {
+		in = w.measured.has(due)
+	}
+	if in {
+		w.took = append(w.took, now.Sub(due))
 		if w.rate > 0 {
 			w.late = append(w.late, late)
 		}
@@ -90,7 +112,8 @@ func (s *site) run(ctx context.Context, l load, during func(context.Context)) (B
 	if during == nil {
 		during = func(ctx context.Context) { pause(ctx, l.length) }
 	}
-	var measured, over atomic.Bool
+	var measured window
+	var over atomic.Bool
 	workers := make([]*worker, l.conns)
 	for i := range workers {
 		c, err := dial(ctx, s.addr(i))
@@ -111,9 +134,14 @@ func (s *site) run(ctx context.Context, l load, during func(context.Context)) (B
 	due := pace(l, &over)
 	for i, w := range workers {
 		group.Go(func() {
-			for failed[i] == nil && !over.Load() && !broken.Load() {
+			for failed[i] == nil && !broken.Load() {
 				at := time.Now()
-				if due != nil {
+				if due == nil {
+					if over.Load() {
+						return
+					}
+				} else {
+					// What is due is sent, however late: what a server is slow with is no less slow at the end.
 					var ok bool
 					if at, ok = <-due; !ok {
 						return
@@ -129,9 +157,9 @@ func (s *site) run(ctx context.Context, l load, during func(context.Context)) (B
 	before, err := s.cpu()
 	own, ownErr := process.CPU(os.Getpid())
 	began := time.Now()
-	measured.Store(true)
+	measured.begin()
 	during(ctx)
-	measured.Store(false)
+	measured.end()
 	took := time.Since(began)
 	after, afterErr := s.cpu()
 	ownAfter, ownAfterErr := process.CPU(os.Getpid())
@@ -149,11 +177,11 @@ func (s *site) run(ctx context.Context, l load, during func(context.Context)) (B
 	var latencies, late []time.Duration
 	all, sent, received := 0, int64(0), int64(0)
 	for _, w := range workers {
+		b.Requests += w.answered
 		latencies, late = append(latencies, w.took...), append(late, w.late...)
 		all, sent, received = all+w.all, sent+w.sent, received+w.received
 	}
-	b.Requests = len(latencies)
-	if b.Requests == 0 {
+	if b.Requests == 0 || len(latencies) == 0 {
 		return b, fmt.Errorf("%s answered nothing in %v", s.name, took)
 	}
 	b.PerSecond = float64(b.Requests) / took.Seconds()

@@ -184,6 +184,32 @@ func TestOpenLoop(t *testing.T) {
 	}
 }
 
+// TestOpenLoopEnds: what was due and is answered late counts, also after the end.
+func TestOpenLoopEnds(t *testing.T) {
+	s := &standIn{}
+	of, c := siteOf(t, s)
+	seeded := s.n.Load()
+	s.status = func(n int64) int {
+		if n == seeded+400 { // at two thirds of a second, until after the end
+			s.mu.Lock()
+			time.Sleep(600 * time.Millisecond)
+			s.mu.Unlock()
+		}
+		return 200
+	}
+	b, err := of.run(t.Context(), load{carts: c, reads: true, conns: 2, rate: 600, length: time.Second}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A third was due meanwhile, of which two were under way.
+	if b.P99 < 300 || b.P99 > 3000 {
+		t.Errorf("p99 is %v ms", b.P99)
+	}
+	if b.PerSecond > 500 {
+		t.Errorf("%v a second were answered in time", b.PerSecond)
+	}
+}
+
 // TestAnswers: what is no whole answer is an error.
 func TestAnswers(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -53,25 +53,13 @@ func (r *run) memory(ctx context.Context) error {
 // of its operation under the names of many others.
 func (r *run) measureMemory(ctx context.Context, n, lines int) (Memory, error) {
 	m := Memory{Carts: n, Lines: lines}
-	server, err := process.StartRedis(ctx, r.starter, r.work)
+	rdb, store, end, err := r.emptyStore(ctx)
 	if err != nil {
 		return m, err
 	}
-	defer server.Close()
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1, ReadTimeout: 30 * time.Second})
-	defer func() { _ = rdb.Close() }()
-
-	const life = 168 * time.Hour
-	store := redisstore.New(rdb, redisstore.Settings{
-		GuestCartLife: life, UserCartLife: life, OrderLife: life, Window: 10 * time.Minute,
-		Limits: cart.Limits{Quantity: 999, Lines: 500}, Now: time.Now,
-	})
+	defer end()
 	owner := newGuestID()
-	change := cart.Change{Operation: cart.Operation{Key: string(r.keys.append(nil))}, Kind: cart.Add}
-	for _, sku := range r.skus[:lines] {
-		change.Lines = append(change.Lines, cart.Line{SKU: sku, Quantity: 1})
-	}
-	if _, err := store.Change(ctx, cart.Owner(owner), change); err != nil {
+	if _, err := store.Change(ctx, cart.Owner(owner), r.filling(lines)); err != nil {
 		return m, err
 	}
 	names, err := rdb.Keys(ctx, "*").Result()
@@ -104,7 +92,7 @@ func (r *run) measureMemory(ctx context.Context, n, lines int) (Memory, error) {
 		for chunk := range slices.Chunk(owners, 1000) {
 			_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for _, o := range chunk {
-					p.Restore(ctx, strings.Replace(names[i], owner, o, 1), life, of)
+					p.Restore(ctx, strings.Replace(names[i], owner, o, 1), cartLife, of)
 				}
 				return nil
 			})
@@ -121,6 +109,35 @@ func (r *run) measureMemory(ctx context.Context, n, lines int) (Memory, error) {
 	}
 	m.Cart, m.Record = (used[1]-used[0])/float64(n), (used[2]-used[1])/float64(n)
 	return m, nil
+}
+
+// cartLife is how long carts live there.
+const cartLife = 168 * time.Hour
+
+// emptyStore is the shop's store on a Redis of its own.
+func (r *run) emptyStore(ctx context.Context) (*redis.Client, *redisstore.Store, func(), error) {
+	server, err := process.StartRedis(ctx, r.starter, r.work)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1, ReadTimeout: 30 * time.Second})
+	store := redisstore.New(rdb, redisstore.Settings{
+		GuestCartLife: cartLife, UserCartLife: cartLife, OrderLife: cartLife, Window: 10 * time.Minute,
+		Limits: cart.Limits{Quantity: 999, Lines: 500}, Now: time.Now,
+	})
+	return rdb, store, func() {
+		_ = rdb.Close()
+		server.Close()
+	}, nil
+}
+
+// filling is a change that puts so many lines into a cart.
+func (r *run) filling(lines int) cart.Change {
+	change := cart.Change{Operation: cart.Operation{Key: string(r.keys.append(nil))}, Kind: cart.Add}
+	for _, sku := range r.skus[:lines] {
+		change.Lines = append(change.Lines, cart.Line{SKU: sku, Quantity: 1})
+	}
+	return change
 }
 
 // usedMemory waits until Redis has done with enlarging its tables.

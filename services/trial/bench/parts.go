@@ -6,7 +6,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os/exec"
 	"slices"
@@ -22,6 +21,7 @@ import (
 func parts() []part {
 	return []part{
 		{"add", "an add, the full path against direct", (*run).adds},
+		{"equal", "an add and a read against direct with the shop's settings of runtime and timers", (*run).equals},
 		{"plain", "an add, each call to a cart by itself, against direct", (*run).plainAdds},
 		{"batches", "an add with two batches under way to a cart replica, against one", (*run).moreBatches},
 		{"observed", "an add with traces and log lines, against none", (*run).observed},
@@ -31,7 +31,7 @@ func parts() []part {
 		{"size", "an add at 500 lines against one at 1 line", (*run).sizes},
 		{"half", "latency at half of each one's own maximum", (*run).halves},
 		{"steady", "latency at 2,000 requests a second, against each call by itself and against direct", (*run).steady},
-		{"lone", "a lone request", (*run).lone},
+		{"lone", "a lone request, against direct and against each call by itself", (*run).lone},
 		{"kill", "latency while a replica is killed every 5 s", (*run).kills},
 		{"lost", "100 parallel adds to one new cart", (*run).lostUpdates},
 		{"hincrby", "HINCRBY through redis-benchmark", (*run).hincrby},
@@ -59,8 +59,39 @@ func (r *run) adds(ctx context.Context) error {
 	r.figure(c, "CPU of an add, against direct", c.CPU(), 1.15, false, " ×", "")
 	r.figure(c, "Adds a second, against direct", c.Rate(), 0.85, true, " ×", "")
 	r.figure(c, "Redis CPU of a change", c.of(func(r Round) float64 { return r.A.CPU[local.Redis] }), 25, false, " µs", "")
-	allocations := c.of(func(r Round) float64 { return r.A.Mallocs[local.Gateway] })
-	r.counted("Allocations of the gateway for an add", allocations.Median, 60, "", "on 64 connections")
+	r.figure(c, "Allocations of the gateway for an add, on 64 connections", c.allocations(), 60, false, "", "")
+	return nil
+}
+
+// allocations are the gateway's for a request of A.
+func (c *Comparison) allocations() Range {
+	return c.of(func(r Round) float64 { return r.A.Mallocs[local.Gateway] })
+}
+
+// equals is what the design costs when direct has the same settings.
+func (r *run) equals(ctx context.Context) error {
+	for _, tt := range []struct {
+		what, title, whole string
+		reads              bool
+		limit              float64
+	}{{"add", "Add", "an add", false, 1.15}, {"read", "Read", "a read", true, 1.25}} {
+		a, err := r.closed(ctx, "shop, "+tt.what, r.shop.site, 3, tt.reads, false)
+		if err != nil {
+			return err
+		}
+		b, err := r.closed(ctx, "tuned direct, "+tt.what, r.tuned, 3, tt.reads, false)
+		if err != nil {
+			return err
+		}
+		c, err := r.compare(ctx, "equal-"+tt.what, tt.title+", carts of 3 lines, the same settings on both sides", a, b)
+		if err != nil {
+			return err
+		}
+		r.figure(c, fmt.Sprintf("CPU of %s, against direct with the same settings", tt.whole), c.CPU(), tt.limit, false, " ×", "")
+		if !tt.reads {
+			r.figure(c, "Adds a second, against direct with the same settings", c.Rate(), 0.85, true, " ×", "")
+		}
+	}
 	return nil
 }
 
@@ -124,7 +155,7 @@ func (r *run) naives(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.figure(c, fmt.Sprintf("CPU of an add at %d lines, against naive", tt.lines), c.CPU(), tt.limit, false, " ×", "")
+		r.figure(c, "CPU, against naive: "+tt.title, c.CPU(), tt.limit, false, " ×", "")
 	}
 	return nil
 }
@@ -184,7 +215,7 @@ func (r *run) steady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer plain.close()
+	defer r.closeShop(plain)
 	a, err := r.closed(ctx, "shop at 2,000/s", r.shop.site, 3, false, false)
 	if err != nil {
 		return err
@@ -204,7 +235,7 @@ func (r *run) steady(ctx context.Context) error {
 		}
 		if tt.other == plain.site {
 			r.figure(c, "p99 at 2,000 requests a second, against each call by itself", c.P99(), 1, false, " ×", "")
-			if err := r.settle(ctx, b.load.carts); err != nil {
+			if err := b.load.carts.whole(ctx); err != nil {
 				return err
 			}
 		}
@@ -212,27 +243,45 @@ func (r *run) steady(ctx context.Context) error {
 	return nil
 }
 
-// settle takes carts out of the last audit, whose site is about to close, and reads them now.
-func (r *run) settle(ctx context.Context, c *carts) error {
-	maps.DeleteFunc(r.made, func(_ string, made *carts) bool { return made == c })
-	return c.whole(ctx)
-}
-
+// lone is one connection, on which no call has company.
 func (r *run) lone(ctx context.Context) error {
+	plain, err := r.openPlain(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.closeShop(plain)
 	a, err := r.closed(ctx, "shop, a lone request", r.shop.site, 3, false, false)
 	if err != nil {
 		return err
 	}
-	b, err := r.closed(ctx, "direct, a lone request", r.direct, 3, false, false)
-	if err != nil {
-		return err
+	a.load.conns = 1
+	for _, tt := range []struct {
+		key   string
+		other *site
+		limit float64
+		title string
+	}{
+		{"lone", r.direct, 2.1, "p50 of a lone request, against direct"},
+		{"lone-plain", plain.site, 1, "p50 of a lone request, against each call by itself"},
+	} {
+		b, err := r.closed(ctx, tt.other.name+", a lone request", tt.other, 3, false, false)
+		if err != nil {
+			return err
+		}
+		b.load.conns = 1
+		c, err := r.compare(ctx, tt.key, "One connection", a, b)
+		if err != nil {
+			return err
+		}
+		r.figure(c, tt.title, c.P50(), tt.limit, false, " ×", "")
+		if tt.other == r.direct {
+			r.figure(c, "Allocations of the gateway for a lone add", c.allocations(), 60, false, "", "")
+			continue
+		}
+		if err := b.load.carts.whole(ctx); err != nil {
+			return err
+		}
 	}
-	a.load.conns, b.load.conns = 1, 1
-	c, err := r.compare(ctx, "lone", "One connection", a, b)
-	if err != nil {
-		return err
-	}
-	r.figure(c, "p50 of a lone request, against direct", c.P50(), 2.1, false, " ×", "")
 	return nil
 }
 
@@ -280,7 +329,7 @@ func (r *run) kills(ctx context.Context) error {
 			ready, cancel := context.WithTimeout(ctx, 20*time.Second)
 			err = s.AwaitReady(ready)
 			cancel()
-			if err != nil {
+			if err = errors.Join(err, r.pin(s.site)); err != nil {
 				return err
 			}
 		}
@@ -416,7 +465,8 @@ type HIncrBy struct {
 	RedisCPU  Range `json:"redis_cpu_us"`
 }
 
-// connections holds many connections open, each of which has sent a request.
+// connections holds many connections open, each of another guest who has added something: in a
+// pod as small as the goal, and in one of the chart.
 func (r *run) connections(ctx context.Context) error {
 	const n, limit = 5000, 128
 	var files syscall.Rlimit
@@ -426,19 +476,39 @@ func (r *run) connections(ctx context.Context) error {
 	if files.Cur < n+200 {
 		return fmt.Errorf("only %d files may be open, and %d connections are wanted: raise ulimit -n", files.Cur, n)
 	}
-	// Nine tenths of the limit, as a service sets for itself in a pod that has it.
-	s, err := r.openShop(ctx, "shop of many connections", 1, 1, 1, map[string][]string{local.Gateway: {"GOMEMLIMIT=115MiB"}})
+	for _, pod := range []int{limit, chartGatewayMiB} {
+		before, after, err := r.holding(ctx, n, pod)
+		if err != nil {
+			return err
+		}
+		r.counted(fmt.Sprintf("Gateway's memory with 5,000 open connections, in a pod of %d MiB", pod), float64(after)/mib, limit, " MiB", fmt.Sprintf("%.0f MiB with none", float64(before)/mib))
+		if pod == limit {
+			r.report.Gateway = &Connections{N: n, Before: before, After: after}
+		}
+	}
+	return nil
+}
+
+// holding is a gateway's memory before, and the most of it with n connections, if its pod may have
+// so many MiB.
+func (r *run) holding(ctx context.Context, n, pod int) (before, after int64, err error) {
+	// As a service sets for itself in such a pod.
+	limit := fmt.Sprintf("GOMEMLIMIT=%.0fMiB", goShare*float64(pod))
+	s, err := r.openShop(ctx, fmt.Sprintf("shop of pods of %d MiB", pod), 1, 1, 1, map[string][]string{local.Gateway: {limit}})
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	defer s.close()
-	c, err := newCarts(ctx, s.site, r.keys, r.skus, 50, 3)
-	if err != nil {
-		return err
+	resident := func() (int64, error) {
+		all, err := s.resident()
+		return all[local.Gateway], err
 	}
-	before, err := s.resident()
+	if before, err = resident(); err != nil {
+		return 0, 0, err
+	}
+	c, err := newCarts(ctx, s.site, r.keys, r.skus, n, 1)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	open := make([]*conn, n)
 	defer func() {
@@ -450,23 +520,21 @@ func (r *run) connections(ctx context.Context) error {
 	}()
 	for i := range open {
 		if open[i], err = dial(ctx, s.addr(i)); err != nil {
-			return err
+			return 0, 0, err
 		}
-		cart := i % len(c.heads)
-		if _, err := open[i].do(c.adding(nil, cart, c.bodies[0], false)); err != nil {
-			return err
+		if _, err := open[i].do(c.adding(nil, i, c.bodies[0], false)); err != nil {
+			return 0, 0, err
 		}
-		c.added[cart*c.lines].Add(1)
+		c.added[i].Add(1)
+		if i%100 == 99 {
+			now, err := resident()
+			if err != nil {
+				return 0, 0, err
+			}
+			after = max(after, now)
+		}
 	}
-	after, err := s.resident()
-	if err != nil {
-		return err
-	}
-	const mib = 1 << 20
-	r.counted("Gateway's memory with 5,000 open connections", float64(after[local.Gateway])/mib, limit, " MiB",
-		fmt.Sprintf("%.0f MiB with none; a pod of that size", float64(before[local.Gateway])/mib))
-	r.report.Gateway = &Connections{N: n, Before: before[local.Gateway], After: after[local.Gateway]}
-	return c.whole(ctx)
+	return before, after, c.whole(ctx)
 }
 
 // Connections is a gateway's memory before and with so many connections.

@@ -22,7 +22,7 @@ func (r *run) plainAdds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer r.closeShop(s)
 	return r.compareShop(ctx, "plain", "Add, carts of 3 lines, without coalescing", s, r.direct)
 }
 
@@ -32,7 +32,7 @@ func (r *run) moreBatches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer r.closeShop(s)
 	return r.compareShop(ctx, "batches", "Add, carts of 3 lines, two batches under way to a cart replica instead of one", s, r.shop.site)
 }
 
@@ -64,12 +64,12 @@ func (r *run) observed(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer watched.close()
+	defer r.closeShop(watched)
 	silent, err := r.openShop(ctx, "silent shop", 1, 1, 1, off)
 	if err != nil {
 		return err
 	}
-	defer silent.close()
+	defer r.closeShop(silent)
 	if err := r.compareShop(ctx, "observed", "Add, carts of 3 lines, with log lines and one trace in 100 requests, against neither", watched, silent.site); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (r *run) observed(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.settle(ctx, carts)
+	return carts.whole(ctx)
 }
 
 // spans is an OTLP collector that throws away what it gets.
@@ -105,5 +105,5 @@ func (r *run) compareShop(ctx context.Context, key, title string, s *shop, other
 	if _, err := r.compare(ctx, key, title, a, b); err != nil {
 		return err
 	}
-	return r.settle(ctx, a.load.carts)
+	return a.load.carts.whole(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"coatcheck/chassis"
 	"coatcheck/trial/local"
 	"coatcheck/trial/process"
 )
@@ -189,6 +191,13 @@ func (s *site) durable(ctx context.Context, always bool) error {
 	}
 }
 
+// closeShop ends a shop that not all parts use, and takes its carts out of the last audit: whoever
+// made changes there has read them.
+func (r *run) closeShop(s *shop) {
+	maps.DeleteFunc(r.made, func(_ string, c *carts) bool { return c.site == s.site })
+	s.close()
+}
+
 // shop is coatcheck itself, as make up opens it, with more room in the carts.
 type shop struct {
 	*site
@@ -263,9 +272,19 @@ func firstVisit(c *conn) (string, error) {
 	return c.setCookie, nil
 }
 
-// openReference starts a server that the shop is measured against; rdb is its
-// Redis, nil for one that needs none.
-func (r *run) openReference(ctx context.Context, kind string, store *process.Redis) (*site, error) {
+// openTuned is direct on equal terms: what the shop's services have set of the Go
+// runtime and of the kernel's timers is set there too.
+func (r *run) openTuned(ctx context.Context) (*site, error) {
+	s, err := r.openReference(ctx, "direct", r.store, []string{"GOGC=400"}, "-timer-slack", chassis.TimerSlack.String())
+	if err == nil {
+		s.name = "tuned direct"
+	}
+	return s, err
+}
+
+// openReference starts a server that the shop is measured against; store is its
+// Redis, nil for one that needs none, env and more are further settings of it.
+func (r *run) openReference(ctx context.Context, kind string, store *process.Redis, env []string, more ...string) (*site, error) {
 	free, err := process.FreePorts(1)
 	if err != nil {
 		return nil, err
@@ -274,7 +293,8 @@ func (r *run) openReference(ctx context.Context, kind string, store *process.Red
 	if store != nil {
 		args = append(args, "-redis", store.Addr, "-catalogue", r.catalogue, "-script", r.script)
 	}
-	cmd := exec.Command(filepath.Join(r.Bin, "reference"), args...)
+	cmd := exec.Command(filepath.Join(r.Bin, "reference"), append(args, more...)...)
+	cmd.Env = append(os.Environ(), env...)
 	var said strings.Builder
 	cmd.Stderr = &said
 	if err := r.starter.Start(cmd); err != nil {

@@ -24,7 +24,14 @@ func main() {
 	redisAddr := flag.String("redis", "", "address of the Redis; echo needs none")
 	catalogue := flag.String("catalogue", "", "file of products; echo needs none")
 	script := flag.String("script", "", "file with the shop's script for changes; for direct")
+	slack := flag.Duration("timer-slack", 0, "how late sleeps may end, so that they end together; 0 for the system's own way")
 	flag.Parse()
+	if *slack > 0 {
+		if err := slackTimers(*slack); err != nil {
+			fmt.Fprintln(os.Stderr, "reference: timer slack:", err)
+			os.Exit(1)
+		}
+	}
 	handler, err := newHandler(*kind, *redisAddr, *catalogue, *script)
 	if err == nil {
 		err = serve(*listen, handler)
