@@ -109,7 +109,8 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 			continue
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			err = errors.Join(err, ctx.Err())
+			break // with the report of what there is
 		}
 		r.say("%s", p.about)
 		// One that fails must not cost the half hour of all others.
