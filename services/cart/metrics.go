@@ -11,20 +11,22 @@ import (
 
 // Measured returns the store with what it is asked counted in reg.
 func Measured(store BatchStore, reg prometheus.Registerer) BatchStore {
+	all := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "coatcheck_cart_changes_total",
+		Help: "Changes that the store was asked for, by operation and result: done, replayed (made before under the same idempotency key), " +
+			"stale (the cart was at another version), refused (limits, a key used for another request, a cart that has moved), unavailable or internal.",
+	}, []string{"operation", "result"})
 	m := &measured{
 		BatchStore: store,
-		changes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
-			Name: "coatcheck_cart_changes_total",
-			Help: "Changes that the store was asked for, by operation and result: done, replayed (made before under the same idempotency key), " +
-				"stale (the cart was at another version), refused (limits, a key used for another request, a cart that has moved), unavailable or internal.",
-		}, []string{"operation", "result"}),
+		all:        all,
+		changes:    map[changed]prometheus.Counter{},
 		lines: promauto.With(reg).NewHistogram(measure.Histogram("coatcheck_cart_lines",
 			"Lines of a cart, each time that one is answered whole.", []float64{0, 1, 2, 5, 10, 20, 50, 100})),
 	}
 	// From the start, so that the first of each is an increase.
 	for _, operation := range []string{"add", "set", "remove", "clear", "checkout", "merge"} {
 		for _, result := range []string{"done", "replayed", "stale", "refused", "unavailable", "internal"} {
-			m.changes.WithLabelValues(operation, result)
+			m.changes[changed{operation, result}] = all.WithLabelValues(operation, result)
 		}
 	}
 	return m
@@ -32,19 +34,23 @@ func Measured(store BatchStore, reg prometheus.Registerer) BatchStore {
 
 type measured struct {
 	BatchStore
-	changes *prometheus.CounterVec
+	all     *prometheus.CounterVec
+	changes map[changed]prometheus.Counter // those of all that are expected, found faster
 	lines   prometheus.Histogram
 }
 
+// changed is the labels of one counter of changes.
+type changed struct{ operation, result string }
+
 func (m *measured) Get(ctx context.Context, owner Owner) (Cart, error) {
 	c, err := m.BatchStore.Get(ctx, owner)
-	m.got(ctx, c, err)
+	m.countCart(ctx, c, err)
 	return c, err
 }
 
 func (m *measured) Change(ctx context.Context, owner Owner, c Change) (Result, error) {
 	result, err := m.BatchStore.Change(ctx, owner, c)
-	m.changed(ctx, c, result, err)
+	m.countChange(ctx, c, result, err)
 	return result, err
 }
 
@@ -55,20 +61,20 @@ func (m *measured) Batch(ctx context.Context, steps []*Step) {
 		switch {
 		case s.Apart:
 		case s.Change == nil:
-			m.got(ctx, s.Result.Cart, s.Err)
+			m.countCart(ctx, s.Result.Cart, s.Err)
 		default:
-			m.changed(ctx, *s.Change, s.Result, s.Err)
+			m.countChange(ctx, *s.Change, s.Result, s.Err)
 		}
 	}
 }
 
-func (m *measured) got(ctx context.Context, c Cart, err error) {
+func (m *measured) countCart(ctx context.Context, c Cart, err error) {
 	if err == nil {
 		measure.Observe(ctx, m.lines, float64(len(c.Lines)))
 	}
 }
 
-func (m *measured) changed(ctx context.Context, c Change, r Result, err error) {
+func (m *measured) countChange(ctx context.Context, c Change, r Result, err error) {
 	m.count(operationName(c), r.Replayed, err)
 	if err == nil && !c.Minimal {
 		measure.Observe(ctx, m.lines, float64(len(r.Cart.Lines)))
@@ -92,7 +98,11 @@ func (m *measured) count(operation string, replayed bool, err error) {
 	if err == nil && replayed {
 		result = "replayed"
 	}
-	m.changes.WithLabelValues(operation, result).Inc()
+	counter, ok := m.changes[changed{operation, result}]
+	if !ok {
+		counter = m.all.WithLabelValues(operation, result)
+	}
+	counter.Inc()
 }
 
 func operationName(c Change) string {

@@ -116,20 +116,25 @@ func TestMeasured(t *testing.T) {
 		t.Errorf("counting a change takes %v allocations", got)
 	}
 	measuretest.Takes(t, "counting a change", measuretest.Cart, func() { _, _ = measured.Change(t.Context(), "", op) })
+	store.err = fault.New(fault.Absent, "no_cart", "There is none.")
+	do(0)
+	if n := len(family(t, reg, "coatcheck_cart_changes_total").GetMetric()); n != 36+6 {
+		t.Errorf("%d series of changes after a result that nobody expects, want 6 more than 36", n)
+	}
 	if n := carts(t, reg); n < 5*10_000 {
 		t.Errorf("%d carts of three lines were answered, want at least %d", n, 5*10_000)
 	}
 }
 
-type changed struct {
+type changeCount struct {
 	operation, result string
 	n                 int
 }
 
-func changes(t *testing.T, reg prometheus.Gatherer) (all []changed) {
+func changes(t *testing.T, reg prometheus.Gatherer) (all []changeCount) {
 	t.Helper()
 	for _, m := range family(t, reg, "coatcheck_cart_changes_total").GetMetric() {
-		all = append(all, changed{m.GetLabel()[0].GetValue(), m.GetLabel()[1].GetValue(), int(m.GetCounter().GetValue())})
+		all = append(all, changeCount{m.GetLabel()[0].GetValue(), m.GetLabel()[1].GetValue(), int(m.GetCounter().GetValue())})
 	}
 	if len(all) != 36 {
 		t.Fatalf("%d series of changes, want 6 operations by 6 results", len(all))

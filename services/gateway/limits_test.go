@@ -273,19 +273,7 @@ func TestCountIsCheap(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, count); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	best := time.Hour // the machine may have better to do meanwhile
-	for range 20 {
-		const n = 5000
-		began := time.Now()
-		for range n {
-			count()
-		}
-		best = min(best, time.Since(began)/n)
-	}
-	if best >= 2*500*time.Nanosecond {
-		t.Errorf("address and owner take %v", best)
-	}
-	t.Logf("address and owner take %v", best)
+	measuretest.Takes(t, "counting address and owner", 2*500*time.Nanosecond, count)
 }
 
 func BenchmarkCount(b *testing.B) {
