@@ -26,24 +26,34 @@ type follower struct {
 	tickets  *tickets
 	log      *slog.Logger
 	position string // of the last word heard
+	whole    bool   // when that was last looked at, the tickets were
 }
+
+var errOld = errors.New("nothing was heard for too long, or what was heard is too old")
 
 // run follows until the connection is closed. A stream that ends or falls silent
 // is followed by one to another replica, as long as there is one.
 func (f *follower) run() {
-	ctx, whole := rpc.NewCall(context.Background()), true
+	ctx := rpc.NewCall(context.Background())
+	f.whole = true // so that it is told if the first stream already fails
 	for f.conn.GetState() != connectivity.Shutdown {
 		err := f.follow(ctx)
 		ctx = rpc.Elsewhere(context.Background(), ctx)
-		if whole && !f.tickets.whole() {
-			f.log.Warn("revocations are not heard of: auth is asked of each request with a session", "err", err)
-		}
-		whole = f.tickets.whole()
+		f.look(err)
 		pause := minPause + rand.N(minPause)
 		if fault.Is(err, fault.Unimplemented) {
 			pause = time.Second // an auth of before: it will be replaced
 		}
 		time.Sleep(pause)
+	}
+}
+
+// look tells the operator, once, that tickets are no longer checked from memory.
+func (f *follower) look(why error) {
+	before := f.whole
+	f.whole = f.tickets.whole()
+	if before && !f.whole {
+		f.log.Warn("revocations are not heard of: auth is asked of each request with a session", "err", why)
 	}
 }
 
@@ -75,6 +85,9 @@ func (f *follower) follow(ctx context.Context) error {
 			return err
 		}
 		patience.Reset(silence)
+		if !first {
+			f.look(errOld) // before this word ends it
+		}
 		complete := began + news.GetComplete().AsDuration()
 		if first && news.GetComplete() != nil && f.tickets.now()-complete > tooLate {
 			return errors.New("the stream began too slowly")
@@ -91,6 +104,7 @@ func (f *follower) follow(ctx context.Context) error {
 		f.position = news.GetPosition()
 		if news.GetComplete() != nil {
 			f.tickets.trust(complete)
+			f.whole = f.tickets.whole()
 		}
 	}
 }
