@@ -101,8 +101,9 @@ func defects() []defect {
 			broken: double{auth: selfContained()},
 		},
 		{
-			name: "late-answer", checks: []string{"revoked"}, least: 2, alone: true,
-			trial:  trial{weights: visits, shoppers: 4},
+			// About half of the sessions that end show nothing of it.
+			name: "late-answer", checks: []string{"revoked"}, least: 8, alone: true,
+			trial:  trial{weights: visits, shoppers: 4, length: 9 * time.Second},
 			broken: double{auth: lateAnswers(), asks: true},
 		},
 		{
