@@ -85,7 +85,7 @@ func (f *follower) follow(ctx context.Context) error {
 			return err
 		}
 		patience.Reset(silence)
-		if !first {
+		if f.position != "" {
 			f.look(errOld) // before this word ends it
 		}
 		complete := began + news.GetComplete().AsDuration()
@@ -104,7 +104,7 @@ func (f *follower) follow(ctx context.Context) error {
 		f.position = news.GetPosition()
 		if news.GetComplete() != nil {
 			f.tickets.trust(complete)
-			f.whole = f.tickets.whole()
+			f.whole = f.whole || f.tickets.whole() // that they are not any more is for look to tell
 		}
 	}
 }
