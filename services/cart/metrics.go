@@ -19,14 +19,14 @@ func Measured(store BatchStore, reg prometheus.Registerer) BatchStore {
 	m := &measured{
 		BatchStore: store,
 		all:        all,
-		changes:    map[changed]prometheus.Counter{},
+		changes:    map[changeLabels]prometheus.Counter{},
 		lines: promauto.With(reg).NewHistogram(measure.Histogram("coatcheck_cart_lines",
 			"Lines of a cart, each time that one is answered whole.", []float64{0, 1, 2, 5, 10, 20, 50, 100})),
 	}
 	// From the start, so that the first of each is an increase.
 	for _, operation := range []string{"add", "set", "remove", "clear", "checkout", "merge"} {
 		for _, result := range []string{"done", "replayed", "stale", "refused", "unavailable", "internal"} {
-			m.changes[changed{operation, result}] = all.WithLabelValues(operation, result)
+			m.changes[changeLabels{operation, result}] = all.WithLabelValues(operation, result)
 		}
 	}
 	return m
@@ -35,12 +35,12 @@ func Measured(store BatchStore, reg prometheus.Registerer) BatchStore {
 type measured struct {
 	BatchStore
 	all     *prometheus.CounterVec
-	changes map[changed]prometheus.Counter // those of all that are expected, found faster
+	changes map[changeLabels]prometheus.Counter // those of all that are expected, found faster
 	lines   prometheus.Histogram
 }
 
-// changed is the labels of one counter of changes.
-type changed struct{ operation, result string }
+// changeLabels are those of one counter of changes.
+type changeLabels struct{ operation, result string }
 
 func (m *measured) Get(ctx context.Context, owner Owner) (Cart, error) {
 	c, err := m.BatchStore.Get(ctx, owner)
@@ -98,7 +98,7 @@ func (m *measured) count(operation string, replayed bool, err error) {
 	if err == nil && replayed {
 		result = "replayed"
 	}
-	counter, ok := m.changes[changed{operation, result}]
+	counter, ok := m.changes[changeLabels{operation, result}]
 	if !ok {
 		counter = m.all.WithLabelValues(operation, result)
 	}

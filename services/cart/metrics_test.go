@@ -126,15 +126,15 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
-type changeCount struct {
+type changed struct {
 	operation, result string
 	n                 int
 }
 
-func changes(t *testing.T, reg prometheus.Gatherer) (all []changeCount) {
+func changes(t *testing.T, reg prometheus.Gatherer) (all []changed) {
 	t.Helper()
 	for _, m := range family(t, reg, "coatcheck_cart_changes_total").GetMetric() {
-		all = append(all, changeCount{m.GetLabel()[0].GetValue(), m.GetLabel()[1].GetValue(), int(m.GetCounter().GetValue())})
+		all = append(all, changed{m.GetLabel()[0].GetValue(), m.GetLabel()[1].GetValue(), int(m.GetCounter().GetValue())})
 	}
 	if len(all) != 36 {
 		t.Fatalf("%d series of changes, want 6 operations by 6 results", len(all))

@@ -85,8 +85,8 @@ func (f *follower) follow(ctx context.Context) error {
 			return err
 		}
 		patience.Reset(silence)
-		if f.position != "" {
-			f.look(errOld) // before this word ends it
+		if f.position != "" { // before the very first word there was nothing to hear
+			f.look(errOld)
 		}
 		complete := began + news.GetComplete().AsDuration()
 		if first && news.GetComplete() != nil && f.tickets.now()-complete > tooLate {
