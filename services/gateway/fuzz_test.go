@@ -1,13 +1,16 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"google.golang.org/protobuf/proto"
 
 	"coatcheck/chassis/fault"
@@ -49,6 +52,31 @@ func FuzzWords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		if isSKU(s) != skus.MatchString(s) || isWhole(s) != wholes.MatchString(s) || isKey(s) != keys.MatchString(s) {
 			t.Errorf("%q: sku %v, whole %v, key %v", s, isSKU(s), isWhole(s), isKey(s))
+		}
+	})
+}
+
+// FuzzEncode: what is written by hand is what reflection makes of the same cart, or
+// fails as that does.
+func FuzzEncode(f *testing.F) {
+	f.Add(uint64(7), 2, "mug-1", "Mug \u2028 \"<&>\\\x01", int64(2), int64(1250), "EUR", int64(1_800_000_000), int64(5_000_000))
+	f.Add(uint64(0), 0, "", "", int64(0), int64(0), "", int64(-62135596800), int64(0))
+	f.Add(uint64(1)<<63, 1, "a", "\xff", int64(-1), int64(-1)<<63, "", int64(0), int64(1))
+	f.Add(uint64(1), 1, "\xc3", "a", int64(1), int64(1), "E\x80", int64(253402300800), int64(0))
+	f.Fuzz(func(t *testing.T, version uint64, lines int, sku, name string, quantity, amount int64, currency string, seconds, nanos int64) {
+		c := &cart{Version: version, Total: money{amount, currency}, ExpiresAt: time.Unix(seconds, nanos).UTC()}
+		for i := range min(lines, 5) {
+			c.Items = append(c.Items, item{sku, name, quantity - int64(i), money{amount, currency}, money{int64(i), ""}, i%2 == 1})
+		}
+		want, wantErr := json.Marshal(c)
+		var got bytes.Buffer
+		got.WriteString("before")
+		err := encodeJSON(&got, c)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%v, want %v", err, wantErr)
+		}
+		if err == nil && got.String() != "before"+string(want) {
+			t.Errorf("%s, want %s", got.String(), want)
 		}
 	})
 }

@@ -110,7 +110,7 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 func reply(w *answer, status int, value any) error {
 	body := bodies.Get().(*bytes.Buffer)
 	body.Reset()
-	err := json.MarshalWrite(body, value)
+	err := encodeJSON(body, value)
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
