@@ -134,5 +134,8 @@ func (g *Gateway) observe(a *answer, r *http.Request, start time.Time) {
 	if failure.Key != "" {
 		named = attrs[:]
 	}
-	g.log.LogAttrs(r.Context(), level, "request", named...)
+	// Logger.LogAttrs would look for the line of code, which no line of the log tells.
+	line := slog.NewRecord(start.Add(took), level, "request", 0)
+	line.AddAttrs(named...)
+	_ = g.log.Handler().Handle(r.Context(), line)
 }
