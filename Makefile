@@ -49,7 +49,7 @@ compare: build redis ## five ways to keep state under the same traffic and fault
 	@go build -trimpath -o $(BIN)/ ./services/trial/cmd/stateful
 	@$(BIN)/trial compare -dir .run/compare
 
-bench: build redis ## what a request costs, beside servers with fewer parts: a table, and .run/bench; half an hour, nearly one on a busy machine. SHORT=1: two minutes, and fails past its limits; SHORT=counts: those that no neighbour can move
+bench: build redis ## what a request costs, beside servers with fewer parts: a table, and .run/bench; half an hour, nearly one on a busy machine. SHORT=1: two minutes, and fails past its limits; SHORT=counts: without the rate, which neighbours move
 	@go build -trimpath -o $(BIN)/ ./services/trial/cmd/reference
 	@$(BIN)/trial bench $(if $(SHORT),-short $(if $(filter counts,$(SHORT)),-counts )-dir .run/bench-short,-dir .run/bench)
 	@$(if $(SHORT),,go test -count=1 -v -run '^TestCheckIsCheap$$' ./services/gateway)

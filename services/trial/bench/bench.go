@@ -38,7 +38,7 @@ type Options struct {
 	Pairs int
 	// Block is how long each side of a pair is measured.
 	Block time.Duration
-	// Counts has Gate leave out what is timed.
+	// Counts has Gate leave out adds a second, which neighbours of the machine move.
 	Counts bool
 	// Only are the names of the parts to run; none: all.
 	Only []string

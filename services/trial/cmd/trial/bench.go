@@ -18,7 +18,7 @@ func benchFlags(set *flag.FlagSet) func(context.Context, []string) error {
 	set.DurationVar(&o.Block, "block", bench.DefaultBlock, "how long each side of a pair is measured")
 	only := set.String("only", "", "parts to run, with commas:\n"+strings.Join(bench.Parts(), "\n"))
 	short := set.Bool("short", false, "two minutes, and fail on what neighbours of this machine can't move")
-	set.BoolVar(&o.Counts, "counts", false, "with -short: leave out what is timed")
+	set.BoolVar(&o.Counts, "counts", false, "with -short: leave out adds a second, which neighbours of this machine move")
 	capacity := set.String("capacity", "", "measure nothing: write what the last run's figures lead to into this file")
 	return func(ctx context.Context, _ []string) error {
 		if *only != "" {
